@@ -1,0 +1,1 @@
+//! The engine: Redis without I/O.

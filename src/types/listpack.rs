@@ -1,0 +1,1 @@
+//! Redis' listpack: a sequence of strings and integers in one allocation.

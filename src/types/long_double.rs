@@ -1,0 +1,1 @@
+//! 80-bit extended arithmetic for INCRBYFLOAT.

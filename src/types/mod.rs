@@ -1,0 +1,24 @@
+//! Data structures that know no reply, no key, no client and no clock.
+//!
+//! Everything here is a plain value with methods; limits come in as arguments, times as integers
+//! (milliseconds since the Unix epoch), randomness as a `u64` drawn by the caller.
+
+pub mod glob;
+pub mod hash;
+pub mod intset;
+pub mod list;
+pub mod listpack;
+pub mod long_double;
+pub mod number;
+pub mod set;
+pub mod table;
+pub mod zset;
+
+/// When a packed collection turns into its large form: the limits of one type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackLimits {
+    /// Most elements (fields, members) that stay packed.
+    pub entries: usize,
+    /// Longest element in bytes that stays packed.
+    pub value: usize,
+}

@@ -1,0 +1,1 @@
+//! Strict parsing and exact formatting of numbers.

@@ -1,0 +1,1 @@
+//! The hash table behind the keyspace and every large collection.
