@@ -1,0 +1,300 @@
+//! The clients: one record each, in a table with stable handles.
+//!
+//! A client is what a connection is to the engine: bytes come in, bytes go out. What waits is always
+//! a record here, never a function. Sockets are the front ends' business.
+
+use hashbrown::HashSet;
+
+use crate::resp::{Decoder, OwnedArgs, Protocol, Reply};
+
+use super::blocking::Blocked;
+use super::keyspace::Map;
+use super::time::{MonoTime, Now};
+
+/// The handle of a client. Never reused for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId {
+    slot: u32,
+    serial: u32,
+}
+
+/// Who is at the other end, as CLIENT LIST shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Remote address, e.g. "127.0.0.1:50312" or "/tmp/redis.sock:0".
+    pub addr: String,
+    /// Local address.
+    pub laddr: String,
+    /// File descriptor number, or -1 where there is none.
+    pub fd: i32,
+    /// Whether it came over a unix socket.
+    pub unix_socket: bool,
+    /// Whether it came over loopback or a unix socket (protected mode lets it in).
+    pub local: bool,
+}
+
+/// A set of names with the engine's deterministic hasher.
+pub type Names = HashSet<Box<[u8]>, foldhash::fast::FixedState>;
+
+/// Which replies a client wants (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// All of them.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// All but that of the next command.
+    SkipNext,
+    /// All but that of the command now running.
+    Skipping,
+}
+
+/// A transaction being queued.
+#[derive(Clone, Debug, Default)]
+pub struct Multi {
+    /// The queued commands: index in the command table, and arguments.
+    pub queue: Vec<(u16, OwnedArgs)>,
+    /// A command was refused while queueing: EXEC will abort.
+    pub aborted: bool,
+    /// Bytes of all queued arguments.
+    pub bytes: usize,
+}
+
+/// Everything the engine knows about a client.
+pub struct Client {
+    /// The number users see (CLIENT ID): ascending, never reused.
+    pub id: u64,
+    /// Its handle.
+    pub handle: ClientId,
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO lib-name.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO lib-ver.
+    pub lib_ver: Vec<u8>,
+    /// Whether it may run commands that need authentication.
+    pub authenticated: bool,
+    /// The selected db.
+    pub db: usize,
+    /// Replies not yet handed out, and the protocol version they are in.
+    pub reply: Reply,
+    /// Bytes handed out to the front end and not yet confirmed as sent.
+    pub unsent: usize,
+    /// Since when the output buffer is over its soft limit.
+    pub over_soft_limit: Option<MonoTime>,
+    /// Received bytes that are not yet run: part of a command, or everything while it waits.
+    pub query: Vec<u8>,
+    /// The decoder's state between two receipts.
+    pub decoder: Decoder,
+    /// Which replies it wants.
+    pub reply_mode: ReplyMode,
+    /// The transaction being queued.
+    pub multi: Option<Box<Multi>>,
+    /// Watched keys: db and key.
+    pub watched: Vec<(usize, Box<[u8]>)>,
+    /// A watched key has changed: EXEC will answer nil.
+    pub watch_failed: bool,
+    /// Why it waits, if it does.
+    pub blocked: Option<Box<Blocked>>,
+    /// Subscribed channels.
+    pub channels: Names,
+    /// Subscribed patterns.
+    pub patterns: Names,
+    /// Subscribed shard channels.
+    pub shard_channels: Names,
+    /// Whether MONITOR shows it every command.
+    pub is_monitor: bool,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// CLIENT CAPA redirect (accepted and shown; redirection comes with replication).
+    pub capa_redirect: bool,
+    /// CLIENT IMPORT-SOURCE: it imports data with their expire times.
+    pub import_source: bool,
+    /// It is closed as soon as its replies are out.
+    pub closing: bool,
+    /// Nothing more is to be sent to it: closed at once.
+    pub doomed: bool,
+    /// When it came.
+    pub connected_at: MonoTime,
+    /// When it last sent something.
+    pub last_seen: MonoTime,
+    /// Index in the command table of its last command.
+    pub last_command: Option<u16>,
+    /// Bytes received.
+    pub net_in: u64,
+    /// Bytes sent.
+    pub net_out: u64,
+    /// Commands run.
+    pub commands: u64,
+    /// Whether it stands in the list of clients with something to hand out.
+    pub(super) pending: bool,
+    /// Memory it was last counted with, for `maxmemory-clients`.
+    pub(super) counted_bytes: usize,
+}
+
+impl Client {
+    fn new(id: u64, handle: ClientId, peer: Peer, now: Now) -> Client {
+        Client {
+            id,
+            handle,
+            peer,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_ver: Vec::new(),
+            authenticated: false,
+            db: 0,
+            reply: Reply::new(Protocol::Resp2),
+            unsent: 0,
+            over_soft_limit: None,
+            query: Vec::new(),
+            decoder: Decoder::default(),
+            reply_mode: ReplyMode::On,
+            multi: None,
+            watched: Vec::new(),
+            watch_failed: false,
+            blocked: None,
+            channels: Names::default(),
+            patterns: Names::default(),
+            shard_channels: Names::default(),
+            is_monitor: false,
+            no_evict: false,
+            no_touch: false,
+            capa_redirect: false,
+            import_source: false,
+            closing: false,
+            doomed: false,
+            connected_at: now.mono,
+            last_seen: now.mono,
+            last_command: None,
+            net_in: 0,
+            net_out: 0,
+            commands: 0,
+            pending: false,
+            counted_bytes: 0,
+        }
+    }
+
+    /// Number of channels and patterns; shard channels count apart.
+    pub fn subscriptions(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
+    /// Whether it is subscribed to anything: in RESP2 that limits what it may run.
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions() + self.shard_channels.len() > 0
+    }
+
+    /// Whether its bytes must wait.
+    pub fn is_waiting(&self) -> bool {
+        self.blocked.is_some() || self.closing || self.doomed
+    }
+
+    /// Bytes of replies not yet sent.
+    pub fn output_bytes(&self) -> usize {
+        self.reply.buf.len() + self.unsent
+    }
+
+    /// Bytes of memory the client takes: buffers, queued commands, subscriptions, the record.
+    pub fn memory_bytes(&self) -> usize {
+        let names = self.channels.iter().chain(&self.patterns).chain(&self.shard_channels);
+        size_of::<Client>()
+            + self.query.capacity()
+            + self.reply.buf.capacity()
+            + self.unsent
+            + self.multi.as_ref().map_or(0, |multi| multi.bytes)
+            + self.watched.iter().map(|(_, key)| key.len() + 32).sum::<usize>()
+            + names.map(|name| name.len() + 16).sum::<usize>()
+    }
+}
+
+/// The table of clients.
+#[derive(Default)]
+pub struct Clients {
+    slots: Vec<Option<Box<Client>>>,
+    serials: Vec<u32>,
+    free: Vec<u32>,
+    by_id: Map<u64, ClientId>,
+    last_id: u64,
+}
+
+impl Clients {
+    /// Adds a client.
+    pub fn add(&mut self, peer: Peer, now: Now) -> ClientId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.serials.push(0);
+            self.slots.len() as u32 - 1
+        });
+        let index = slot as usize;
+        self.serials[index] = self.serials[index].wrapping_add(1);
+        let handle = ClientId { slot, serial: self.serials[index] };
+        self.last_id += 1;
+        self.slots[index] = Some(Box::new(Client::new(self.last_id, handle, peer, now)));
+        self.by_id.insert(self.last_id, handle);
+        handle
+    }
+
+    /// Removes a client.
+    pub fn remove(&mut self, id: ClientId) -> Option<Box<Client>> {
+        self.find(id)?;
+        let client = self.slots[id.slot as usize].take()?;
+        self.free.push(id.slot);
+        self.by_id.remove(&client.id);
+        Some(client)
+    }
+
+    /// The client with this handle, if it is still there.
+    #[inline]
+    pub fn find(&self, id: ClientId) -> Option<&Client> {
+        let client = self.slots.get(id.slot as usize)?.as_deref()?;
+        (client.handle == id).then_some(client)
+    }
+
+    /// The client with this handle for changing, if it is still there.
+    #[inline]
+    pub fn find_mut(&mut self, id: ClientId) -> Option<&mut Client> {
+        let client = self.slots.get_mut(id.slot as usize)?.as_deref_mut()?;
+        (client.handle == id).then_some(client)
+    }
+
+    /// The handle of the client with this visible number.
+    pub fn by_id(&self, id: u64) -> Option<ClientId> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// All clients, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        let mut all: Vec<&Client> = self.slots.iter().flatten().map(Box::as_ref).collect();
+        all.sort_unstable_by_key(|client| client.id);
+        all.into_iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}
+
+impl std::ops::Index<ClientId> for Clients {
+    type Output = Client;
+
+    fn index(&self, id: ClientId) -> &Client {
+        self.find(id).expect("a handle of a connected client")
+    }
+}
+
+impl std::ops::IndexMut<ClientId> for Clients {
+    fn index_mut(&mut self, id: ClientId) -> &mut Client {
+        self.find_mut(id).expect("a handle of a connected client")
+    }
+}

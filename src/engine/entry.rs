@@ -1,0 +1,587 @@
+//! One key and its value in one allocation, behind a pointer of eight bytes.
+//!
+//! Small strings lie beside their key; collections and big mutable strings are boxes that the entry
+//! owns. Redis' counterpart is the key object with embedded key, value and expire time.
+//!
+//! Layout, unaligned and little: `meta u32 | [expire i64] | key_len u8 or u32 | [value_len u8 or u32] |
+//! key | value`, where the value is its bytes (short, long), eight bytes (int) or a pointer (the rest).
+//! The lower 24 bits of `meta` are the access clock of LRU or LFU, then four bits kind, four bits flags.
+//!
+//! Invariants: `kind` says which owner the trailing pointer has; the allocation's size is always
+//! [`Parts::size`] with alignment 1; an entry is the only owner of its allocation and of its box.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::{self, NonNull};
+
+use crate::types::hash::Hash;
+use crate::types::list::List;
+use crate::types::number;
+use crate::types::set::Set;
+use crate::types::zset::Zset;
+
+/// The type of a value as users know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    String,
+    List,
+    Set,
+    Hash,
+    Zset,
+}
+
+impl Kind {
+    /// What TYPE answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::Hash => "hash",
+            Kind::Zset => "zset",
+        }
+    }
+}
+
+/// A value on its own: what RENAME moves, what a loader makes.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Value {
+    Int(i64),
+    String(Vec<u8>),
+    List(Box<List>),
+    Set(Box<Set>),
+    Hash(Box<Hash>),
+    Zset(Box<Zset>),
+}
+
+/// A value inside its entry, for reading.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub enum ValueRef<'a> {
+    Int(i64),
+    String(&'a [u8]),
+    List(&'a List),
+    Set(&'a Set),
+    Hash(&'a Hash),
+    Zset(&'a Zset),
+}
+
+/// A value inside its entry, for writing. Strings are written through [`Entry::write_string`] and
+/// [`Entry::string_mut`].
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum ValueMut<'a> {
+    String,
+    List(&'a mut List),
+    Set(&'a mut Set),
+    Hash(&'a mut Hash),
+    Zset(&'a mut Zset),
+}
+
+const SHORT: u8 = 0;
+const LONG: u8 = 1;
+const INT: u8 = 2;
+const RAW: u8 = 3;
+const LIST: u8 = 4;
+const SET: u8 = 5;
+const HASH: u8 = 6;
+const ZSET: u8 = 7;
+
+const KIND_SHIFT: u32 = 24;
+const ACCESS_MASK: u32 = (1 << KIND_SHIFT) - 1;
+const HAS_EXPIRE: u32 = 1 << 28;
+const WIDE_KEY: u32 = 1 << 29;
+const MARKED: u32 = 1 << 30;
+const MODIFIED: u32 = 1 << 31;
+
+/// Strings up to this many bytes lie beside their key; longer ones have an allocation of their own.
+const EMBED_MAX: usize = 64 * 1024;
+
+/// An owning pointer to one key and its value.
+pub struct Entry(NonNull<u8>);
+
+// SAFETY: an entry owns everything it points to, and nothing in it is tied to a thread.
+unsafe impl Send for Entry {}
+
+/// Where the pieces of an allocation lie.
+#[derive(Clone, Copy)]
+struct Parts {
+    key_at: usize,
+    key_len: usize,
+    value_at: usize,
+    value_len: usize,
+}
+
+impl Parts {
+    fn new(kind: u8, expire: bool, key_len: usize, string_len: usize) -> Parts {
+        let lens = if key_len > 255 { 4 } else { 1 } + [1, 4, 0][usize::from(kind.min(2))];
+        let key_at = 4 + if expire { 8 } else { 0 } + lens;
+        let value_len = match kind {
+            SHORT | LONG => string_len,
+            INT => 8,
+            _ => size_of::<usize>(),
+        };
+        Parts { key_at, key_len, value_at: key_at + key_len, value_len }
+    }
+
+    fn size(&self) -> usize {
+        self.value_at + self.value_len
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::from_size_align(self.size(), 1).expect("an entry is smaller than the address space")
+    }
+}
+
+impl Entry {
+    /// A new entry. The access clock starts at zero; there is no expire time.
+    pub fn new(key: &[u8], value: Value) -> Entry {
+        match value {
+            Value::Int(n) => Entry::build(0, INT, key, None, &n.to_le_bytes()),
+            Value::String(bytes) => match number::parse_i64(&bytes) {
+                Some(n) => Entry::build(0, INT, key, None, &n.to_le_bytes()),
+                None if bytes.len() > EMBED_MAX => Entry::boxed(RAW, key, Box::new(bytes)),
+                None => Entry::string(key, &bytes),
+            },
+            Value::List(list) => Entry::boxed(LIST, key, list),
+            Value::Set(set) => Entry::boxed(SET, key, set),
+            Value::Hash(hash) => Entry::boxed(HASH, key, hash),
+            Value::Zset(zset) => Entry::boxed(ZSET, key, zset),
+        }
+    }
+
+    /// A new string entry; canonical integers become integers.
+    pub fn string(key: &[u8], bytes: &[u8]) -> Entry {
+        if let Some(n) = number::parse_i64(bytes) {
+            return Entry::build(0, INT, key, None, &n.to_le_bytes());
+        }
+        match bytes.len() {
+            0..=255 => Entry::build(0, SHORT, key, None, bytes),
+            256..=EMBED_MAX => Entry::build(0, LONG, key, None, bytes),
+            _ => Entry::boxed(RAW, key, Box::new(bytes.to_vec())),
+        }
+    }
+
+    fn boxed<T>(kind: u8, key: &[u8], value: Box<T>) -> Entry {
+        let pointer = Box::into_raw(value) as usize;
+        Entry::build(0, kind, key, None, &pointer.to_ne_bytes())
+    }
+
+    /// Allocates and fills. `tail` is the value's embedded form; `meta` keeps access clock and flags.
+    fn build(meta: u32, kind: u8, key: &[u8], expire: Option<i64>, tail: &[u8]) -> Entry {
+        let parts = Parts::new(kind, expire.is_some(), key.len(), tail.len());
+        let wide = key.len() > 255;
+        let mut meta = meta & !(HAS_EXPIRE | WIDE_KEY | (15 << KIND_SHIFT)) | u32::from(kind) << KIND_SHIFT;
+        if expire.is_some() {
+            meta |= HAS_EXPIRE;
+        }
+        if wide {
+            meta |= WIDE_KEY;
+        }
+        // SAFETY: the size is not zero (meta alone is four bytes); every write below stays inside
+        // `parts.size()`, because the offsets are those that `Parts` added up.
+        unsafe {
+            let Some(base) = NonNull::new(alloc(parts.layout())) else { handle_alloc_error(parts.layout()) };
+            let p = base.as_ptr();
+            ptr::write_unaligned(p.cast::<u32>(), meta);
+            let mut at = 4;
+            if let Some(ms) = expire {
+                ptr::write_unaligned(p.add(at).cast::<i64>(), ms);
+                at += 8;
+            }
+            if wide {
+                ptr::write_unaligned(p.add(at).cast::<u32>(), key.len() as u32);
+                at += 4;
+            } else {
+                *p.add(at) = key.len() as u8;
+                at += 1;
+            }
+            match kind {
+                SHORT => *p.add(at) = tail.len() as u8,
+                LONG => ptr::write_unaligned(p.add(at).cast::<u32>(), tail.len() as u32),
+                _ => {}
+            }
+            ptr::copy_nonoverlapping(key.as_ptr(), p.add(parts.key_at), key.len());
+            ptr::copy_nonoverlapping(tail.as_ptr(), p.add(parts.value_at), tail.len());
+            Entry(base)
+        }
+    }
+
+    fn meta(&self) -> u32 {
+        // SAFETY: every allocation begins with four bytes of meta.
+        unsafe { ptr::read_unaligned(self.0.as_ptr().cast::<u32>()) }
+    }
+
+    fn set_meta(&mut self, meta: u32) {
+        // SAFETY: as in `meta`; we hold the entry exclusively.
+        unsafe { ptr::write_unaligned(self.0.as_ptr().cast::<u32>(), meta) }
+    }
+
+    fn tag(&self) -> u8 {
+        (self.meta() >> KIND_SHIFT) as u8 & 15
+    }
+
+    #[inline]
+    fn parts(&self) -> Parts {
+        let meta = self.meta();
+        let kind = (meta >> KIND_SHIFT) as u8 & 15;
+        let p = self.0.as_ptr();
+        let mut at = if meta & HAS_EXPIRE != 0 { 12 } else { 4 };
+        // SAFETY: reads the length fields that `build` wrote for these flags and this kind.
+        unsafe {
+            let key_len = if meta & WIDE_KEY != 0 {
+                at += 4;
+                ptr::read_unaligned(p.add(at - 4).cast::<u32>()) as usize
+            } else {
+                at += 1;
+                usize::from(*p.add(at - 1))
+            };
+            let value_len = match kind {
+                SHORT => {
+                    at += 1;
+                    usize::from(*p.add(at - 1))
+                }
+                LONG => {
+                    at += 4;
+                    ptr::read_unaligned(p.add(at - 4).cast::<u32>()) as usize
+                }
+                INT => 8,
+                _ => size_of::<usize>(),
+            };
+            Parts { key_at: at, key_len, value_at: at + key_len, value_len }
+        }
+    }
+
+    fn slice(&self, at: usize, len: usize) -> &[u8] {
+        // SAFETY: callers pass offsets from `parts`, which lie inside the allocation.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(at), len) }
+    }
+
+    fn int(&self, parts: Parts) -> i64 {
+        i64::from_le_bytes(self.slice(parts.value_at, 8).try_into().expect("eight bytes"))
+    }
+
+    fn pointer<T>(&self, parts: Parts) -> *mut T {
+        let bytes = self.slice(parts.value_at, size_of::<usize>());
+        usize::from_ne_bytes(bytes.try_into().expect("pointer size")) as *mut T
+    }
+
+    /// The key.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        let parts = self.parts();
+        self.slice(parts.key_at, parts.key_len)
+    }
+
+    /// The value's type.
+    pub fn kind(&self) -> Kind {
+        match self.tag() {
+            SHORT | LONG | INT | RAW => Kind::String,
+            LIST => Kind::List,
+            SET => Kind::Set,
+            HASH => Kind::Hash,
+            _ => Kind::Zset,
+        }
+    }
+
+    /// The value, for reading.
+    #[inline]
+    pub fn value(&self) -> ValueRef<'_> {
+        let parts = self.parts();
+        // SAFETY: the tag says which type the owned pointer has (invariant of this module).
+        unsafe {
+            match self.tag() {
+                SHORT | LONG => ValueRef::String(self.slice(parts.value_at, parts.value_len)),
+                INT => ValueRef::Int(self.int(parts)),
+                RAW => ValueRef::String(&*self.pointer::<Vec<u8>>(parts)),
+                LIST => ValueRef::List(&*self.pointer(parts)),
+                SET => ValueRef::Set(&*self.pointer(parts)),
+                HASH => ValueRef::Hash(&*self.pointer(parts)),
+                _ => ValueRef::Zset(&*self.pointer(parts)),
+            }
+        }
+    }
+
+    /// The value, for writing in place.
+    pub fn value_mut(&mut self) -> ValueMut<'_> {
+        let parts = self.parts();
+        // SAFETY: as in `value`, and we hold the entry, hence its box, exclusively.
+        unsafe {
+            match self.tag() {
+                LIST => ValueMut::List(&mut *self.pointer(parts)),
+                SET => ValueMut::Set(&mut *self.pointer(parts)),
+                HASH => ValueMut::Hash(&mut *self.pointer(parts)),
+                ZSET => ValueMut::Zset(&mut *self.pointer(parts)),
+                _ => ValueMut::String,
+            }
+        }
+    }
+
+    /// Replaces the value by a string; key, expire time, access clock and mark stay.
+    pub fn write_string(&mut self, bytes: &[u8]) {
+        if let Some(n) = number::parse_i64(bytes) {
+            return self.write_int(n);
+        }
+        let kind = match bytes.len() {
+            0..=255 => SHORT,
+            256..=EMBED_MAX => LONG,
+            _ => {
+                let pointer = Box::into_raw(Box::new(bytes.to_vec())) as usize;
+                return self.rebuild(RAW, &pointer.to_ne_bytes());
+            }
+        };
+        self.rebuild(kind, bytes);
+    }
+
+    /// Replaces the value by an integer; key, expire time, access clock and mark stay.
+    pub fn write_int(&mut self, n: i64) {
+        self.rebuild(INT, &n.to_le_bytes());
+    }
+
+    /// Gives the entry another embedded value: in place when the size is the same, which it is for
+    /// counters and for values of a fixed length.
+    fn rebuild(&mut self, kind: u8, tail: &[u8]) {
+        let parts = self.parts();
+        let old = self.tag();
+        if old == kind && kind <= INT && parts.value_len == tail.len() {
+            // SAFETY: the value field has exactly `tail.len()` bytes inside our allocation.
+            unsafe { ptr::copy_nonoverlapping(tail.as_ptr(), self.0.as_ptr().add(parts.value_at), tail.len()) };
+            self.set_meta(self.meta() & !MODIFIED);
+            return;
+        }
+        let fresh = Entry::build(self.meta() & !MODIFIED, kind, self.key(), self.expire_at(), tail);
+        *self = fresh;
+    }
+
+    /// The string as a growable buffer that can be changed in place; `None` for other types.
+    /// Afterwards OBJECT ENCODING says "raw".
+    pub fn string_mut(&mut self) -> Option<&mut Vec<u8>> {
+        if self.tag() != RAW {
+            let bytes = match self.value() {
+                ValueRef::String(bytes) => bytes.to_vec(),
+                ValueRef::Int(n) => n.to_string().into_bytes(),
+                _ => return None,
+            };
+            let pointer = Box::into_raw(Box::new(bytes)) as usize;
+            self.rebuild(RAW, &pointer.to_ne_bytes());
+        }
+        self.set_meta(self.meta() | MODIFIED);
+        let parts = self.parts();
+        // SAFETY: the tag is RAW, so the pointer is our own `Box<Vec<u8>>`; we hold it exclusively.
+        Some(unsafe { &mut *self.pointer::<Vec<u8>>(parts) })
+    }
+
+    /// Whether the string was changed in place since it was set (then its encoding shows as "raw").
+    pub fn is_modified(&self) -> bool {
+        self.meta() & MODIFIED != 0
+    }
+
+    /// When the key expires, in milliseconds since the Unix epoch.
+    #[inline]
+    pub fn expire_at(&self) -> Option<i64> {
+        if self.meta() & HAS_EXPIRE == 0 {
+            return None;
+        }
+        // SAFETY: the flag says that eight bytes of expire time follow the meta.
+        Some(unsafe { ptr::read_unaligned(self.0.as_ptr().add(4).cast::<i64>()) })
+    }
+
+    /// Sets or removes the expire time.
+    pub fn set_expire_at(&mut self, at: Option<i64>) {
+        if let (Some(ms), true) = (at, self.meta() & HAS_EXPIRE != 0) {
+            // SAFETY: as in `expire_at`; we hold the entry exclusively.
+            unsafe { ptr::write_unaligned(self.0.as_ptr().add(4).cast::<i64>(), ms) };
+        } else if at.is_some() || self.meta() & HAS_EXPIRE != 0 {
+            self.relocate(|entry| {
+                let parts = entry.parts();
+                let tail = entry.slice(parts.value_at, parts.value_len);
+                Entry::build(entry.meta(), entry.tag(), entry.key(), at, tail)
+            });
+        }
+    }
+
+    /// The same value under another key, without expire time and mark.
+    pub fn rename(mut self, key: &[u8]) -> Entry {
+        self.relocate(|entry| {
+            let parts = entry.parts();
+            let tail = entry.slice(parts.value_at, parts.value_len);
+            Entry::build(entry.meta() & !MARKED, entry.tag(), key, None, tail)
+        });
+        self
+    }
+
+    /// Moves the contents, an owned box included, to a new allocation that `make` builds.
+    fn relocate(&mut self, make: impl FnOnce(&Entry) -> Entry) {
+        let fresh = make(self);
+        let old = std::mem::replace(self, fresh);
+        let layout = old.parts().layout();
+        // SAFETY: `old` was allocated with this layout; its box now belongs to the fresh entry, so only
+        // the allocation is freed and the destructor is forgotten.
+        unsafe { dealloc(old.0.as_ptr(), layout) };
+        std::mem::forget(old);
+    }
+
+    /// Takes the value out.
+    pub fn into_value(self) -> Value {
+        let parts = self.parts();
+        let value = match self.tag() {
+            SHORT | LONG => Value::String(self.slice(parts.value_at, parts.value_len).to_vec()),
+            INT => Value::Int(self.int(parts)),
+            // SAFETY: the tag says which type the owned pointer has; ownership moves to the caller, and
+            // below only the allocation is freed.
+            tag => unsafe {
+                match tag {
+                    RAW => Value::String(*Box::from_raw(self.pointer::<Vec<u8>>(parts))),
+                    LIST => Value::List(Box::from_raw(self.pointer(parts))),
+                    SET => Value::Set(Box::from_raw(self.pointer(parts))),
+                    HASH => Value::Hash(Box::from_raw(self.pointer(parts))),
+                    _ => Value::Zset(Box::from_raw(self.pointer(parts))),
+                }
+            },
+        };
+        // SAFETY: allocated with this layout; the contents have moved out, so no destructor runs.
+        unsafe { dealloc(self.0.as_ptr(), parts.layout()) };
+        std::mem::forget(self);
+        value
+    }
+
+    /// The access clock: 24 bits whose meaning LRU or LFU gives them.
+    pub fn access(&self) -> u32 {
+        self.meta() & ACCESS_MASK
+    }
+
+    /// Sets the access clock (lower 24 bits).
+    #[inline]
+    pub fn set_access(&mut self, access: u32) {
+        self.set_meta(self.meta() & !ACCESS_MASK | access & ACCESS_MASK);
+    }
+
+    /// Whether a running walk has already taken this entry (or must not take it).
+    pub fn is_marked(&self) -> bool {
+        self.meta() & MARKED != 0
+    }
+
+    /// Marks or unmarks the entry for a running walk.
+    pub fn set_marked(&mut self, marked: bool) {
+        let meta = self.meta();
+        self.set_meta(if marked { meta | MARKED } else { meta & !MARKED });
+    }
+
+    /// A copy under another key, without expire time.
+    pub fn copy_to(&self, key: &[u8]) -> Entry {
+        let value = match self.value() {
+            ValueRef::Int(n) => Value::Int(n),
+            ValueRef::String(bytes) => return Entry::string(key, bytes),
+            ValueRef::List(list) => Value::List(Box::new(list.clone())),
+            ValueRef::Set(set) => Value::Set(Box::new(set.clone())),
+            ValueRef::Hash(hash) => Value::Hash(Box::new(hash.clone())),
+            ValueRef::Zset(zset) => Value::Zset(Box::new(zset.clone())),
+        };
+        Entry::new(key, value)
+    }
+
+    /// Bytes of memory that the entry owns, its boxes included.
+    pub fn heap_bytes(&self) -> usize {
+        self.parts().size()
+            + match self.value() {
+                ValueRef::Int(_) => 0,
+                ValueRef::String(bytes) if self.tag() == RAW => size_of::<Vec<u8>>() + bytes.len(),
+                ValueRef::String(_) => 0,
+                ValueRef::List(list) => size_of::<List>() + list.heap_bytes(),
+                ValueRef::Set(set) => size_of::<Set>() + set.heap_bytes(),
+                ValueRef::Hash(hash) => size_of::<Hash>() + hash.heap_bytes(),
+                ValueRef::Zset(zset) => size_of::<Zset>() + zset.heap_bytes(),
+            }
+    }
+
+    /// Elements that freeing this entry must visit: 1 for strings and packed collections.
+    pub fn free_effort(&self) -> usize {
+        match self.value() {
+            ValueRef::Int(_) | ValueRef::String(_) => 1,
+            ValueRef::List(list) => list.len() / 64,
+            ValueRef::Set(set) => set.len(),
+            ValueRef::Hash(hash) => hash.len(),
+            ValueRef::Zset(zset) => zset.len(),
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let parts = self.parts();
+        // SAFETY: the tag says which box we own; after it is dropped the allocation, made with this
+        // layout, is freed and never touched again.
+        unsafe {
+            match self.tag() {
+                SHORT | LONG | INT => {}
+                RAW => drop(Box::from_raw(self.pointer::<Vec<u8>>(parts))),
+                LIST => drop(Box::from_raw(self.pointer::<List>(parts))),
+                SET => drop(Box::from_raw(self.pointer::<Set>(parts))),
+                HASH => drop(Box::from_raw(self.pointer::<Hash>(parts))),
+                _ => drop(Box::from_raw(self.pointer::<Zset>(parts))),
+            }
+            dealloc(self.0.as_ptr(), parts.layout());
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("key", &String::from_utf8_lossy(self.key())).field("value", &self.value()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(entry: &Entry) -> Vec<u8> {
+        match entry.value() {
+            ValueRef::Int(n) => n.to_string().into_bytes(),
+            ValueRef::String(bytes) => bytes.to_vec(),
+            other => panic!("not a string: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn strings_keep_key_and_expire_through_every_size() {
+        for key_len in [0, 1, 255, 256, 70_000] {
+            let key = vec![b'k'; key_len];
+            let mut entry = Entry::string(&key, b"first");
+            for len in [0, 1, 19, 255, 256, 65_536, 65_537, 3, 400_000, 7] {
+                let value = vec![b'v'; len];
+                entry.write_string(&value);
+                assert_eq!((entry.key(), bytes(&entry)), (&key[..], value.clone()));
+                entry.set_expire_at(Some(len as i64));
+                assert_eq!(entry.expire_at(), Some(len as i64));
+                entry.string_mut().unwrap().push(b'x');
+                assert_eq!(bytes(&entry).len(), len + 1);
+                assert!(entry.is_modified());
+                entry.write_int(-5);
+                assert_eq!((bytes(&entry), entry.expire_at(), entry.key()), (b"-5".to_vec(), Some(len as i64), &key[..]));
+                entry.set_expire_at(None);
+                assert_eq!((bytes(&entry), entry.expire_at()), (b"-5".to_vec(), None));
+            }
+        }
+    }
+
+    #[test]
+    fn canonical_integers_become_integers() {
+        assert!(matches!(Entry::string(b"k", b"12").value(), ValueRef::Int(12)));
+        assert!(matches!(Entry::string(b"k", b"012").value(), ValueRef::String(b"012")));
+        assert!(matches!(Entry::new(b"k", Value::String(b"-7".to_vec())).value(), ValueRef::Int(-7)));
+    }
+
+    #[test]
+    fn marks_and_access_survive_changes() {
+        let mut entry = Entry::string(b"k", b"v");
+        entry.set_access(0x00ab_cdef);
+        entry.set_marked(true);
+        entry.write_string(&[b'x'; 300]);
+        entry.set_expire_at(Some(9));
+        assert_eq!((entry.access(), entry.is_marked()), (0x00ab_cdef, true));
+        let entry = entry.rename(b"other");
+        assert_eq!((entry.key(), entry.is_marked(), entry.expire_at()), (&b"other"[..], false, None));
+    }
+}

@@ -1,0 +1,577 @@
+//! The only door to keys.
+//!
+//! Every lookup, change and removal of a key passes here, so that expiry, access clocks, hit counters,
+//! WATCH, keyspace events, blocked clients and the snapshot walk each live in one place. What a key
+//! holds is the business of the types; what a command says is the business of its handler.
+//!
+//! Invariants: a key with an expire time has a ticket in `Db::expires`, a hash with field expire times
+//! one in `Db::field_expires`; no collection is empty; an entry that a running walk has not reached is
+//! given to it before it changes or goes.
+
+use std::num::NonZeroU64;
+
+use hashbrown::HashMap;
+
+use crate::types::hash::Hash;
+use crate::types::list::List;
+use crate::types::set::Set;
+use crate::types::table::{Table, hash_bytes, passed};
+use crate::types::zset::Zset;
+
+use super::client::ClientId;
+use super::config::NotifyFlags;
+use super::effects::{Effects, Event};
+use super::entry::{Entry, Kind, Value, ValueMut, ValueRef};
+use super::error::Error;
+use super::eviction::AccessPolicy;
+use super::rng::Rng;
+use super::settings::Settings;
+use super::snapshot::Walk;
+use super::time::Now;
+
+/// Hash maps of the engine: seeded, so that the same inputs give the same bytes.
+pub type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
+
+/// A key's hash as the key of an index: never zero, so that it fits a table slot.
+pub type Ticket = NonZeroU64;
+
+/// One database.
+pub struct Db {
+    /// Its keys.
+    pub table: Table<Entry>,
+    /// Tickets of keys with an expire time.
+    pub expires: Table<Ticket>,
+    /// Tickets of hashes with field expire times.
+    pub field_expires: Table<Ticket>,
+    /// Who watches which key.
+    pub watched: Map<Box<[u8]>, Vec<ClientId>>,
+    /// How many blocked clients wait for which key.
+    pub awaited: Map<Box<[u8]>, usize>,
+    /// Moving average of the TTLs that active expiry has seen, in milliseconds.
+    pub avg_ttl_ms: i64,
+    /// Where active expiry goes on in `expires`.
+    pub expire_cursor: u64,
+    /// Where active expiry goes on in `field_expires`.
+    pub field_expire_cursor: u64,
+    /// Where the snapshot walk stands in this db.
+    pub walk: DbWalk,
+}
+
+/// Where a snapshot walk stands in one db. It moves with the db through SWAPDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DbWalk {
+    /// No walk runs, or it is through with this db.
+    Done,
+    /// The walk takes this db as number `as_db` and has visited all positions below `cursor`.
+    Pending {
+        /// The number the db had when the snapshot was cut.
+        as_db: usize,
+        /// The first position that is not visited.
+        cursor: u64,
+    },
+}
+
+impl Db {
+    fn new() -> Db {
+        Db {
+            table: Table::new(),
+            expires: Table::new(),
+            field_expires: Table::new(),
+            watched: Map::default(),
+            awaited: Map::default(),
+            avg_ttl_ms: 0,
+            expire_cursor: 0,
+            field_expire_cursor: 0,
+            walk: DbWalk::Done,
+        }
+    }
+}
+
+/// What happens to keys whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiryMode {
+    /// They are deleted, and the deletion is propagated.
+    Delete,
+    /// They are hidden; the primary will send the deletion.
+    Hide,
+    /// They stay visible: a log is being replayed and says itself when they go.
+    Ignore,
+}
+
+/// Counters that the door keeps.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct KeyspaceStats {
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+    pub expired_fields: u64,
+    pub evicted: u64,
+    pub lazyfreed: u64,
+}
+
+/// What becomes of a key's expire time when its value is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// It goes.
+    Clear,
+    /// It stays.
+    Keep,
+    /// It becomes this, in milliseconds since the Unix epoch.
+    At(i64),
+}
+
+/// All databases, and the one that the current command has selected.
+pub struct Keyspace {
+    /// The databases by number.
+    pub dbs: Vec<Db>,
+    /// The selected one.
+    pub db: usize,
+    /// The time of the current input.
+    pub now: Now,
+    /// What the configuration says that matters here.
+    pub settings: Settings,
+    /// What the current unit changed.
+    pub effects: Effects,
+    /// The running snapshot walk, if any.
+    pub walk: Option<Walk>,
+    /// Chance: sampling, hash seeds.
+    pub rng: Rng,
+    /// What happens to keys whose time has come.
+    pub expiry: ExpiryMode,
+    /// Whether reads leave access clocks alone (CLIENT NO-TOUCH).
+    pub no_touch: bool,
+    /// Counters.
+    pub stats: KeyspaceStats,
+    /// Large values on their way out, freed in slices by the tick.
+    pub garbage: Vec<Value>,
+    seed: u64,
+}
+
+impl Keyspace {
+    /// `databases` empty databases.
+    pub fn new(databases: usize, settings: Settings, mut rng: Rng) -> Keyspace {
+        Keyspace {
+            dbs: (0..databases).map(|_| Db::new()).collect(),
+            db: 0,
+            now: Now::default(),
+            settings,
+            effects: Effects::default(),
+            walk: None,
+            expiry: ExpiryMode::Delete,
+            no_touch: false,
+            stats: KeyspaceStats::default(),
+            garbage: Vec::new(),
+            seed: rng.next(),
+            rng,
+        }
+    }
+
+    /// The position of a key in tables and walks.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        hash_bytes(self.seed, key)
+    }
+
+    /// The time of the current input in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.now.wall.ms()
+    }
+
+    fn selected(&mut self) -> &mut Db {
+        &mut self.dbs[self.db]
+    }
+
+    // ---- Lookups ----
+
+    /// The entry of `key` for reading: counts a hit or a miss and moves the access clock.
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let hash = self.hash(key);
+        if !self.alive(key, hash) {
+            self.stats.misses += 1;
+            self.notify(NotifyFlags::MISS, "keymiss", key);
+            return None;
+        }
+        self.stats.hits += 1;
+        let access = self.access_policy();
+        let entry = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key)?;
+        access.touch(entry, &mut self.rng);
+        Some(entry)
+    }
+
+    /// The entry of `key` for looking without using: neither counters nor the access clock move.
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        let hash = self.hash(key);
+        if !self.alive(key, hash) {
+            return None;
+        }
+        self.dbs[self.db].table.find(hash, |e| e.key() == key)
+    }
+
+    /// Like [`read`](Self::read) for counters and events, but the access clock stays (TTL, TYPE, OBJECT).
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        let no_touch = std::mem::replace(&mut self.no_touch, true);
+        let found = self.read(key).is_some();
+        self.no_touch = no_touch;
+        if found { self.peek(key) } else { None }
+    }
+
+    /// Whether `key` exists; moves nothing.
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        self.alive(key, hash)
+    }
+
+    /// The entry of `key` for changing in place. Says nothing to anybody: call
+    /// [`changed`](Self::changed) afterwards. Expire times are set through
+    /// [`set_expire`](Self::set_expire) only.
+    pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        let hash = self.hash(key);
+        if !self.alive(key, hash) {
+            return None;
+        }
+        self.save_before_change(key, hash);
+        let access = self.access_policy();
+        let entry = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key)?;
+        access.touch(entry, &mut self.rng);
+        Some(entry)
+    }
+
+    /// Whether the key is there and its time has not come; deletes it if it has.
+    #[inline]
+    fn alive(&mut self, key: &[u8], hash: u64) -> bool {
+        let Some(entry) = self.dbs[self.db].table.find(hash, |e| e.key() == key) else { return false };
+        match entry.expire_at() {
+            Some(at) if at < self.now.wall.ms() => match self.expiry {
+                ExpiryMode::Ignore => true,
+                ExpiryMode::Hide => false,
+                ExpiryMode::Delete => {
+                    self.expire(key);
+                    false
+                }
+            },
+            _ => true,
+        }
+    }
+
+    fn access_policy(&self) -> AccessPolicy {
+        AccessPolicy::new(&self.settings, self.now, self.no_touch)
+    }
+
+    // ---- Typed views: WRONGTYPE if the key holds something else ----
+
+    /// The string at `key` for reading.
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<ValueRef<'_>>, Error> {
+        match self.read(key).map(Entry::value) {
+            None => Ok(None),
+            Some(value @ (ValueRef::Int(_) | ValueRef::String(_))) => Ok(Some(value)),
+            Some(_) => Err(Error::WrongType),
+        }
+    }
+
+    // ---- Creation, replacement, removal ----
+
+    /// Adds an entry whose key is not there.
+    pub fn add(&mut self, key: &[u8], value: Value) {
+        self.insert(Entry::new(key, value));
+    }
+
+    /// Adds an entry whose key is not there, with its expire time if it has one. Raises the event "new".
+    pub fn insert(&mut self, mut entry: Entry) {
+        let hash = self.hash(entry.key());
+        let access = self.access_policy();
+        access.start(&mut entry);
+        self.notify(NotifyFlags::NEW, "new", entry.key());
+        let seed = self.seed;
+        let db = &mut self.dbs[self.db];
+        if matches!(db.walk, DbWalk::Pending { cursor, .. } if !passed(hash, cursor)) {
+            entry.set_marked(true);
+        }
+        let ticket = ticket(hash);
+        if entry.expire_at().is_some() {
+            index_insert(&mut db.expires, ticket);
+        }
+        if matches!(entry.value(), ValueRef::Hash(h) if h.min_expiry().is_some()) {
+            index_insert(&mut db.field_expires, ticket);
+        }
+        db.table.insert_unique(hash, entry, |e| hash_bytes(seed, e.key()));
+    }
+
+    /// Sets `key` to a string, whatever it held. Raises "new" or, for another type, the events of
+    /// overwriting; not the command's own event.
+    pub fn set_string(&mut self, key: &[u8], bytes: &[u8], ttl: Ttl) {
+        let hash = self.hash(key);
+        if !self.alive(key, hash) {
+            let mut entry = Entry::string(key, bytes);
+            if let Ttl::At(ms) = ttl {
+                entry.set_expire_at(Some(ms));
+            }
+            return self.insert(entry);
+        }
+        self.save_before_change(key, hash);
+        self.announce_overwrite(key, Kind::String);
+        let access = self.access_policy();
+        let lazy = self.settings.lazyfree_server_del;
+        let db = &mut self.dbs[self.db];
+        let Some(entry) = db.table.find_mut(hash, |e| e.key() == key) else { return };
+        if lazy && entry.free_effort() > LAZY_EFFORT {
+            let old = std::mem::replace(entry, Entry::string(key, bytes));
+            entry.set_access(old.access());
+            entry.set_marked(old.is_marked());
+            entry.set_expire_at(old.expire_at());
+            self.garbage.push(old.into_value());
+        } else {
+            entry.write_string(bytes);
+        }
+        access.touch(entry, &mut self.rng);
+        let had_ttl = entry.expire_at().is_some();
+        match ttl {
+            Ttl::Keep => {}
+            Ttl::Clear => {
+                if had_ttl {
+                    entry.set_expire_at(None);
+                    index_remove(&mut db.expires, ticket(hash));
+                }
+            }
+            Ttl::At(ms) => {
+                entry.set_expire_at(Some(ms));
+                if !had_ttl {
+                    index_insert(&mut db.expires, ticket(hash));
+                }
+            }
+        }
+        index_remove(&mut db.field_expires, ticket(hash));
+    }
+
+    /// Sets `key` to `value`, whatever it held, without expire time.
+    pub fn set(&mut self, key: &[u8], value: Value) {
+        let entry = Entry::new(key, value);
+        if self.exists(key) {
+            self.announce_overwrite(key, entry.kind());
+            let lazy = self.settings.lazyfree_server_del;
+            let quiet = std::mem::replace(&mut self.settings.notify, NotifyFlags::NONE);
+            self.take(key).into_iter().for_each(|old| self.discard(old, lazy));
+            self.insert(entry);
+            self.settings.notify = quiet;
+        } else {
+            self.insert(entry);
+        }
+    }
+
+    /// The events "overwritten" and "type_changed" for a key that is about to get another value.
+    fn announce_overwrite(&mut self, key: &[u8], new: Kind) {
+        if self.settings.notify.intersects(NotifyFlags::OVERWRITTEN | NotifyFlags::TYPE_CHANGED) {
+            let old = self.peek(key).map(Entry::kind);
+            self.notify(NotifyFlags::OVERWRITTEN, "overwritten", key);
+            if old.is_some_and(|old| old != new) {
+                self.notify(NotifyFlags::TYPE_CHANGED, "type_changed", key);
+            }
+        }
+    }
+
+    /// Removes `key` and returns its entry. Says nothing to anybody.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let hash = self.hash(key);
+        self.save_before_change(key, hash);
+        let db = self.selected();
+        let entry = db.table.remove(hash, |e| e.key() == key)?;
+        if entry.expire_at().is_some() {
+            index_remove(&mut db.expires, ticket(hash));
+        }
+        if matches!(entry.value(), ValueRef::Hash(_)) {
+            index_remove(&mut db.field_expires, ticket(hash));
+        }
+        Some(entry)
+    }
+
+    /// Removes a live `key`. Says nothing to anybody; false if it was not there.
+    /// `lazy`: a large value is freed in slices.
+    pub fn remove(&mut self, key: &[u8], lazy: bool) -> bool {
+        if !self.exists(key) {
+            return false;
+        }
+        let taken = self.take(key);
+        let found = taken.is_some();
+        taken.into_iter().for_each(|entry| self.discard(entry, lazy));
+        found
+    }
+
+    /// Drops an entry: at once, or in slices if it is large and `lazy` is set.
+    pub fn discard(&mut self, entry: Entry, lazy: bool) {
+        if lazy && entry.free_effort() > LAZY_EFFORT {
+            self.garbage.push(entry.into_value());
+        }
+    }
+
+    /// Removes `key` if the collection in it is empty, with the event "del"; true if it did.
+    pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        let db = self.selected();
+        let Some(entry) = db.table.find(hash, |e| e.key() == key) else { return false };
+        let empty = match entry.value() {
+            ValueRef::Int(_) | ValueRef::String(_) => false,
+            ValueRef::List(list) => list.is_empty(),
+            ValueRef::Set(set) => set.is_empty(),
+            ValueRef::Hash(hash) => hash.is_empty(),
+            ValueRef::Zset(zset) => zset.is_empty(),
+        };
+        if empty {
+            self.take(key);
+            self.notify(NotifyFlags::GENERIC, "del", key);
+        }
+        empty
+    }
+
+    /// Deletes a key whose time has come: counted, propagated, announced.
+    pub fn expire(&mut self, key: &[u8]) {
+        let lazy = self.settings.lazyfree_expire;
+        let Some(entry) = self.take(key) else { return };
+        self.discard(entry, lazy);
+        self.stats.expired += 1;
+        let word: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
+        self.effects.append(self.db, 2, [word, key].into_iter());
+        self.touched(key);
+        self.notify(NotifyFlags::EXPIRED, "expired", key);
+    }
+
+    /// Sets or removes the expire time of a live key; false if the key is not there.
+    /// Says nothing to anybody.
+    pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
+        let hash = self.hash(key);
+        if !self.alive(key, hash) {
+            return false;
+        }
+        self.save_before_change(key, hash);
+        let db = &mut self.dbs[self.db];
+        let Some(entry) = db.table.find_mut(hash, |e| e.key() == key) else { return false };
+        let had = entry.expire_at().is_some();
+        entry.set_expire_at(at);
+        match (had, at.is_some()) {
+            (false, true) => index_insert(&mut db.expires, ticket(hash)),
+            (true, false) => index_remove(&mut db.expires, ticket(hash)),
+            _ => {}
+        }
+        true
+    }
+
+    /// Brings the index of hashes with field expire times in line with the hash at `key`.
+    pub fn index_fields(&mut self, key: &[u8]) {
+        let hash = self.hash(key);
+        let db = self.selected();
+        let Some(entry) = db.table.find(hash, |e| e.key() == key) else { return };
+        match entry.value() {
+            ValueRef::Hash(h) if h.min_expiry().is_some() => index_insert(&mut db.field_expires, ticket(hash)),
+            _ => index_remove(&mut db.field_expires, ticket(hash)),
+        }
+    }
+
+    // ---- What the others hear ----
+
+    /// A command changed `key`: counts it, tells watchers and blocked clients, raises `event`.
+    pub fn changed(&mut self, key: &[u8], class: NotifyFlags, event: &'static str, dirty: u64) {
+        self.effects.dirty += dirty;
+        self.touched(key);
+        self.notify(class, event, key);
+    }
+
+    /// `key` is not what it was: watchers lose their transaction, waiting clients get a chance.
+    pub fn touched(&mut self, key: &[u8]) {
+        let db = &self.dbs[self.db];
+        if !db.watched.is_empty()
+            && let Some(clients) = db.watched.get(key)
+        {
+            self.effects.watchers.extend_from_slice(clients);
+        }
+        if !db.awaited.is_empty() && db.awaited.contains_key(key) {
+            self.effects.ready.push((self.db, key.into()));
+        }
+    }
+
+    /// Raises a keyspace event, if anybody may hear it.
+    #[inline]
+    pub fn notify(&mut self, class: NotifyFlags, name: &'static str, key: &[u8]) {
+        if self.settings.notify.intersects(class) {
+            self.effects.events.push(Event { class, name, db: self.db, key: key.into() });
+        }
+    }
+
+    // ---- The snapshot walk ----
+
+    /// Gives the entry to the running walk if it has not passed it: it is about to change or go.
+    #[inline]
+    fn save_before_change(&mut self, key: &[u8], hash: u64) {
+        if let Some(walk) = &mut self.walk
+            && let DbWalk::Pending { as_db, cursor } = self.dbs[self.db].walk
+            && !passed(hash, cursor)
+            && let Some(entry) = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key)
+            && !entry.is_marked()
+        {
+            walk.emit(as_db, entry);
+            entry.set_marked(true);
+        }
+    }
+}
+
+macro_rules! typed {
+    ($read:ident, $write:ident, $ensure:ident, $Type:ident, $words:literal, $new:expr) => {
+        impl Keyspace {
+            #[doc = concat!("The ", $words, " at `key` for reading.")]
+            pub fn $read(&mut self, key: &[u8]) -> Result<Option<&$Type>, Error> {
+                match self.read(key).map(Entry::value) {
+                    None => Ok(None),
+                    Some(ValueRef::$Type(value)) => Ok(Some(value)),
+                    Some(_) => Err(Error::WrongType),
+                }
+            }
+
+            #[doc = concat!("The ", $words, " at `key` for changing in place; see [`write`](Self::write).")]
+            pub fn $write(&mut self, key: &[u8]) -> Result<Option<&mut $Type>, Error> {
+                match self.write(key).map(Entry::value_mut) {
+                    None => Ok(None),
+                    Some(ValueMut::$Type(value)) => Ok(Some(value)),
+                    Some(_) => Err(Error::WrongType),
+                }
+            }
+
+            #[doc = concat!("The ", $words, " at `key` for changing; an empty one is made if there is none,")]
+            #[doc = "and must not stay empty."]
+            pub fn $ensure(&mut self, key: &[u8]) -> Result<&mut $Type, Error> {
+                if !self.exists(key) {
+                    let make: fn(&mut Keyspace) -> $Type = $new;
+                    let fresh = make(self);
+                    self.insert(Entry::new(key, Value::$Type(Box::new(fresh))));
+                }
+                match self.$write(key)? {
+                    Some(value) => Ok(value),
+                    None => Err(Error::WrongType),
+                }
+            }
+        }
+    };
+}
+
+typed!(list, list_mut, list_or_new, List, "list", |_| List::new());
+typed!(set_value, set_mut, set_or_new, Set, "set", |keys| Set::new(keys.rng.next()));
+typed!(hash_value, hash_mut, hash_or_new, Hash, "hash", |keys| Hash::new(keys.rng.next()));
+typed!(zset, zset_mut, zset_or_new, Zset, "sorted set", |keys| Zset::new(keys.rng.next()));
+
+/// Values that take more than this many steps to free are freed in slices.
+const LAZY_EFFORT: usize = 64;
+
+/// The ticket of a key with this hash.
+pub fn ticket(hash: u64) -> Ticket {
+    NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
+}
+
+fn index_insert(index: &mut Table<Ticket>, ticket: Ticket) {
+    if index.find(ticket.get(), |t| *t == ticket).is_none() {
+        index.insert_unique(ticket.get(), ticket, |t| t.get());
+    }
+}
+
+fn index_remove(index: &mut Table<Ticket>, ticket: Ticket) {
+    if !index.is_empty() {
+        index.remove(ticket.get(), |t| *t == ticket);
+    }
+}
