@@ -55,10 +55,14 @@ pub const NO_ASYNC_LOADING: Flags = 1 << 18;
 pub const ONLY_SENTINEL: Flags = 1 << 19;
 /// Its keys are optional, and without them it touches nothing.
 pub const NO_MANDATORY_KEYS: Flags = 1 << 20;
-/// Touches all databases.
+/// May touch keys that its arguments do not name (`SCAN`).
 pub const TOUCHES_ARBITRARY_KEYS: Flags = 1 << 21;
+/// Refused unless the configuration allows it (`DEBUG`).
+pub const PROTECTED: Flags = 1 << 22;
+/// Not meant for users: COMMAND DOCS marks it `syscmd`.
+pub const SYSCMD: Flags = 1 << 23;
 
-/// Flag bits with the names COMMAND INFO shows, in its order.
+/// Flag bits with the names COMMAND INFO shows, in its order. Flags that are not here stay hidden.
 pub const FLAG_NAMES: &[(Flags, &str)] = &[
     (WRITE, "write"),
     (READONLY, "readonly"),
@@ -74,14 +78,11 @@ pub const FLAG_NAMES: &[(Flags, &str)] = &[
     (ASKING, "asking"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),
-    (MAY_REPLICATE, "may_replicate"),
     (NO_MANDATORY_KEYS, "no_mandatory_keys"),
     (NO_ASYNC_LOADING, "no_async_loading"),
     (NO_MULTI, "no_multi"),
     (MOVABLEKEYS, "movablekeys"),
     (ALLOW_BUSY, "allow_busy"),
-    (TOUCHES_ARBITRARY_KEYS, "touches_arbitrary_keys"),
-    (ONLY_SENTINEL, "only_sentinel"),
 ];
 
 /// A set of ACL categories.
@@ -89,8 +90,27 @@ pub type Acl = u32;
 
 /// ACL categories in Redis' order; the bit of a category is its index here.
 pub const ACL_NAMES: [&str; 21] = [
-    "keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo",
-    "stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting",
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
 ];
 
 /// Category bits, named as in Redis with a prefix.
@@ -99,6 +119,24 @@ pub const ACL_KEYSPACE: Acl = 1 << 0;
 pub const ACL_READ: Acl = 1 << 1;
 /// See [`ACL_NAMES`].
 pub const ACL_WRITE: Acl = 1 << 2;
+/// See [`ACL_NAMES`].
+pub const ACL_SET: Acl = 1 << 3;
+/// See [`ACL_NAMES`].
+pub const ACL_SORTEDSET: Acl = 1 << 4;
+/// See [`ACL_NAMES`].
+pub const ACL_LIST: Acl = 1 << 5;
+/// See [`ACL_NAMES`].
+pub const ACL_HASH: Acl = 1 << 6;
+/// See [`ACL_NAMES`].
+pub const ACL_STRING: Acl = 1 << 7;
+/// See [`ACL_NAMES`].
+pub const ACL_BITMAP: Acl = 1 << 8;
+/// See [`ACL_NAMES`].
+pub const ACL_HYPERLOGLOG: Acl = 1 << 9;
+/// See [`ACL_NAMES`].
+pub const ACL_GEO: Acl = 1 << 10;
+/// See [`ACL_NAMES`].
+pub const ACL_STREAM: Acl = 1 << 11;
 /// See [`ACL_NAMES`].
 pub const ACL_PUBSUB: Acl = 1 << 12;
 /// See [`ACL_NAMES`].
@@ -115,6 +153,8 @@ pub const ACL_DANGEROUS: Acl = 1 << 17;
 pub const ACL_CONNECTION: Acl = 1 << 18;
 /// See [`ACL_NAMES`].
 pub const ACL_TRANSACTION: Acl = 1 << 19;
+/// See [`ACL_NAMES`].
+pub const ACL_SCRIPTING: Acl = 1 << 20;
 
 /// The documentation group of a command; for data types also its ACL category.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,23 +201,23 @@ impl Group {
         }
     }
 
-    /// The ACL category that every command of this group belongs to, if the group has one.
+    /// The ACL category that every command of this group belongs to, if the group has one. (What belongs
+    /// to `@pubsub` is said by the flag: `PUBSUB HELP` does not.)
     pub const fn acl(self) -> Acl {
         match self {
-            Group::Set => 1 << 3,
-            Group::SortedSet => 1 << 4,
-            Group::List => 1 << 5,
-            Group::Hash => 1 << 6,
-            Group::String => 1 << 7,
-            Group::Bitmap => 1 << 8,
-            Group::HyperLogLog => 1 << 9,
-            Group::Geo => 1 << 10,
-            Group::Stream => 1 << 11,
-            Group::PubSub => 1 << 12,
-            Group::Connection => 1 << 18,
-            Group::Transactions => 1 << 19,
-            Group::Scripting => 1 << 20,
-            Group::Generic | Group::Server | Group::Cluster => 0,
+            Group::Set => ACL_SET,
+            Group::SortedSet => ACL_SORTEDSET,
+            Group::List => ACL_LIST,
+            Group::Hash => ACL_HASH,
+            Group::String => ACL_STRING,
+            Group::Bitmap => ACL_BITMAP,
+            Group::HyperLogLog => ACL_HYPERLOGLOG,
+            Group::Geo => ACL_GEO,
+            Group::Stream => ACL_STREAM,
+            Group::Connection => ACL_CONNECTION,
+            Group::Transactions => ACL_TRANSACTION,
+            Group::Scripting => ACL_SCRIPTING,
+            Group::PubSub | Group::Generic | Group::Server | Group::Cluster => 0,
         }
     }
 }
@@ -232,12 +272,25 @@ pub struct KeySpec {
     pub begin: Begin,
     /// How they follow.
     pub find: Find,
+    /// What the flags leave unsaid; empty: nothing.
+    pub notes: &'static str,
 }
 
 impl KeySpec {
+    /// Any beginning with any way to go on.
+    pub const fn new(flags: &'static str, begin: Begin, find: Find) -> KeySpec {
+        KeySpec { flags, begin, find, notes: "" }
+    }
+
+    /// Adds what the flags leave unsaid.
+    pub const fn notes(mut self, notes: &'static str) -> KeySpec {
+        self.notes = notes;
+        self
+    }
+
     /// Keys from argument `first` on: `last`, `step` and `limit` as in [`Find::Range`].
     pub const fn range(flags: &'static str, first: i32, last: i32, step: i32, limit: i32) -> KeySpec {
-        KeySpec { flags, begin: Begin::Index(first), find: Find::Range { last, step, limit } }
+        KeySpec::new(flags, Begin::Index(first), Find::Range { last, step, limit })
     }
 
     /// One key at argument `index`.
@@ -247,7 +300,7 @@ impl KeySpec {
 
     /// A count at argument `index`, followed by that many keys.
     pub const fn counted(flags: &'static str, index: i32) -> KeySpec {
-        KeySpec { flags, begin: Begin::Index(index), find: Find::Keynum { count: 0, first: 1, step: 1 } }
+        KeySpec::new(flags, Begin::Index(index), Find::Keynum { count: 0, first: 1, step: 1 })
     }
 }
 
@@ -270,7 +323,7 @@ pub struct Spec {
     pub keys: &'static [KeySpec],
     /// First version of Redis (or Valkey) that had it.
     pub since: &'static str,
-    /// One sentence in our own words.
+    /// A few words of our own.
     pub summary: &'static str,
     /// Time complexity.
     pub complexity: &'static str,
@@ -329,6 +382,12 @@ impl Spec {
         let mut spec = Spec::new(name, handler, arity, flags, group);
         spec.full_name = full_name;
         spec
+    }
+
+    /// Makes a container of a command that also runs on its own (`COMMAND`).
+    pub const fn subcommands(mut self, subcommands: &'static [Spec]) -> Spec {
+        self.subcommands = subcommands;
+        self
     }
 
     /// Where the keys stand.
@@ -392,7 +451,8 @@ impl Spec {
 
     /// All ACL categories: those of the flags, the group and the extra ones.
     pub const fn acl_categories(&self) -> Acl {
-        let mut acl = self.extra_acl | self.group.acl();
+        // A container is in no category of its group: its sub-commands are.
+        let mut acl = self.extra_acl | if self.subcommands.is_empty() { self.group.acl() } else { 0 };
         if self.is(WRITE) {
             acl |= ACL_WRITE;
         }
