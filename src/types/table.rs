@@ -41,10 +41,10 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 const SLOTS: usize = 7;
 /// Lines of a full segment: the most that growing ever copies.
 const SEGMENT: usize = 1 << 11;
-/// Entries per bucket above which an insertion splits a bucket.
-const LOAD_HIGH: usize = 6;
-/// Entries per bucket below which a removal merges two buckets.
-const LOAD_LOW: usize = 5;
+/// Entries per two buckets above which an insertion splits a bucket.
+const LOAD_HIGH: usize = 13;
+/// Entries per two buckets below which a removal merges two.
+const LOAD_LOW: usize = 11;
 /// Slots a random pick draws from: buckets with more entries are picked a little too rarely.
 const RANDOM_SLOTS: usize = 16;
 
@@ -312,7 +312,7 @@ impl<T> Table<T> {
 
     /// Lines to add or give back at once.
     fn step(&self) -> usize {
-        (self.buckets / 8).clamp(1, SEGMENT)
+        (self.buckets / 16).clamp(1, SEGMENT)
     }
 
     /// Gives the last segment `lines` lines.
@@ -635,7 +635,7 @@ impl<T> Table<T> {
     /// Adds an entry that is not in the table yet.
     #[inline]
     pub fn insert_unique(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) {
-        if self.len >= self.buckets * LOAD_HIGH {
+        if 2 * self.len >= self.buckets * LOAD_HIGH {
             self.split(rehash);
         }
         self.len += 1;
@@ -658,7 +658,7 @@ impl<T> Table<T> {
         let (line, i) = self.locate(hash, eq)?;
         let entry = self.take(self.bucket_of(hash), line, i);
         self.len -= 1;
-        if self.buckets > 1 && self.len < (self.buckets - 1) * LOAD_LOW {
+        if self.buckets > 1 && 2 * self.len < (self.buckets - 1) * LOAD_LOW {
             self.merge();
         }
         Some(entry)
