@@ -1,1 +1,0 @@
-//! The sorted set type.
