@@ -19,65 +19,7 @@ use crate::types::number;
 use crate::types::set::Set;
 use crate::types::zset::Zset;
 
-/// The type of a value as users know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Kind {
-    String,
-    List,
-    Set,
-    Hash,
-    Zset,
-}
-
-impl Kind {
-    /// What TYPE answers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::String => "string",
-            Kind::List => "list",
-            Kind::Set => "set",
-            Kind::Hash => "hash",
-            Kind::Zset => "zset",
-        }
-    }
-}
-
-/// A value on its own: what RENAME moves, what a loader makes.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub enum Value {
-    Int(i64),
-    String(Vec<u8>),
-    List(Box<List>),
-    Set(Box<Set>),
-    Hash(Box<Hash>),
-    Zset(Box<Zset>),
-}
-
-/// A value inside its entry, for reading.
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
-pub enum ValueRef<'a> {
-    Int(i64),
-    String(&'a [u8]),
-    List(&'a List),
-    Set(&'a Set),
-    Hash(&'a Hash),
-    Zset(&'a Zset),
-}
-
-/// A value inside its entry, for writing. Strings are written through [`Entry::write_string`] and
-/// [`Entry::string_mut`].
-#[derive(Debug)]
-#[allow(missing_docs)]
-pub enum ValueMut<'a> {
-    String,
-    List(&'a mut List),
-    Set(&'a mut Set),
-    Hash(&'a mut Hash),
-    Zset(&'a mut Zset),
-}
+pub use crate::types::value::{Kind, Value, ValueMut, ValueRef};
 
 const SHORT: u8 = 0;
 const LONG: u8 = 1;

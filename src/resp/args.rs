@@ -81,28 +81,19 @@ impl<'a> Args<'a> {
     /// All arguments in order.
     #[inline]
     pub fn iter(&self) -> Iter<'a> {
-        Iter {
-            buf: self.buf,
-            spans: self.spans.iter(),
-        }
+        Iter { buf: self.buf, spans: self.spans.iter() }
     }
 
     /// Without the first `count` arguments; nothing if there are fewer.
     #[inline]
     pub fn from(&self, count: usize) -> Args<'a> {
-        Args {
-            buf: self.buf,
-            spans: self.spans.get(count..).unwrap_or_default(),
-        }
+        Args { buf: self.buf, spans: self.spans.get(count..).unwrap_or_default() }
     }
 
     /// Only the first `count` arguments; all if there are fewer.
     #[inline]
     pub fn up_to(&self, count: usize) -> Args<'a> {
-        Args {
-            buf: self.buf,
-            spans: &self.spans[..count.min(self.spans.len())],
-        }
+        Args { buf: self.buf, spans: &self.spans[..count.min(self.spans.len())] }
     }
 
     /// A copy that owns its bytes.
@@ -138,9 +129,7 @@ impl PartialEq for Args<'_> {
 
 impl std::fmt::Debug for Args<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(|arg| arg.escape_ascii().to_string()))
-            .finish()
+        f.debug_list().entries(self.iter().map(|arg| arg.escape_ascii().to_string())).finish()
     }
 }
 
@@ -200,10 +189,7 @@ impl OwnedArgs {
     pub fn push(&mut self, arg: &[u8]) {
         let start = self.buf.len();
         self.buf.extend_from_slice(arg);
-        self.spans.push(Span {
-            start,
-            end: self.buf.len(),
-        });
+        self.spans.push(Span { start, end: self.buf.len() });
     }
 
     /// Removes all arguments and keeps the memory.
@@ -227,10 +213,7 @@ impl OwnedArgs {
     }
 
     pub(super) fn end(&mut self, start: usize) {
-        self.spans.push(Span {
-            start,
-            end: self.buf.len(),
-        });
+        self.spans.push(Span { start, end: self.buf.len() });
     }
 }
 
@@ -282,10 +265,7 @@ mod tests {
         assert_eq!(args.from(2).at(0), b"value");
         assert!(args.from(3).is_empty() && args.from(9).is_empty());
         assert_eq!(args.up_to(1).len(), 1);
-        assert_eq!(
-            args.iter().rev().map(<[u8]>::len).collect::<Vec<_>>(),
-            [5, 0, 3]
-        );
+        assert_eq!(args.iter().rev().map(<[u8]>::len).collect::<Vec<_>>(), [5, 0, 3]);
         assert_eq!(args.iter().len(), 3);
         assert_eq!(OwnedArgs::from(args), owned);
         assert!(owned.bytes() >= 8 + 3 * size_of::<Span>());

@@ -29,10 +29,7 @@ pub struct Reply {
 impl Reply {
     /// An empty writer.
     pub fn new(protocol: Protocol) -> Reply {
-        Reply {
-            buf: Vec::new(),
-            protocol,
-        }
+        Reply { buf: Vec::new(), protocol }
     }
 
     #[inline]
@@ -66,8 +63,7 @@ impl Reply {
             1 => self.buf.extend_from_slice(b":1\r\n"),
             _ => {
                 self.buf.push(b':');
-                self.buf
-                    .extend_from_slice(IntBuf::new().format(value).as_bytes());
+                self.buf.extend_from_slice(IntBuf::new().format(value).as_bytes());
                 self.crlf();
             }
         }
@@ -119,15 +115,13 @@ impl Reply {
     /// Null; in RESP2 the null bulk string.
     #[inline]
     pub fn null(&mut self) {
-        self.buf
-            .extend_from_slice(if self.resp3() { b"_\r\n" } else { b"$-1\r\n" });
+        self.buf.extend_from_slice(if self.resp3() { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     /// Null; in RESP2 the null array.
     #[inline]
     pub fn null_array(&mut self) {
-        self.buf
-            .extend_from_slice(if self.resp3() { b"_\r\n" } else { b"*-1\r\n" });
+        self.buf.extend_from_slice(if self.resp3() { b"_\r\n" } else { b"*-1\r\n" });
     }
 
     /// A boolean; in RESP2 an integer.
@@ -233,11 +227,7 @@ impl Reply {
 
     #[inline]
     fn map_header(&self, pairs: usize) -> (u8, usize) {
-        if self.resp3() {
-            (b'%', pairs)
-        } else {
-            (b'*', pairs * 2)
-        }
+        if self.resp3() { (b'%', pairs) } else { (b'*', pairs * 2) }
     }
 
     #[inline]
@@ -330,24 +320,12 @@ mod tests {
         check(|r| r.ok(), "+OK\r\n", "+OK\r\n");
         check(|r| r.simple("a\r\nb"), "+a  b\r\n", "+a  b\r\n");
         check(|r| r.error(b"ERR \n"), "-ERR  \r\n", "-ERR  \r\n");
-        check(
-            |r| r.int(i64::MIN),
-            ":-9223372036854775808\r\n",
-            ":-9223372036854775808\r\n",
-        );
+        check(|r| r.int(i64::MIN), ":-9223372036854775808\r\n", ":-9223372036854775808\r\n");
         check(|r| r.bulk(b""), "$0\r\n\r\n", "$0\r\n\r\n");
-        check(
-            |r| r.bulk(b"0123456789"),
-            "$10\r\n0123456789\r\n",
-            "$10\r\n0123456789\r\n",
-        );
+        check(|r| r.bulk(b"0123456789"), "$10\r\n0123456789\r\n", "$10\r\n0123456789\r\n");
         check(|r| r.bulk_int(-7), "$2\r\n-7\r\n", "$2\r\n-7\r\n");
         check(|r| r.double(0.1), "$3\r\n0.1\r\n", ",0.1\r\n");
-        check(
-            |r| r.double(f64::NEG_INFINITY),
-            "$4\r\n-inf\r\n",
-            ",-inf\r\n",
-        );
+        check(|r| r.double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n");
         check(|r| r.double(f64::NAN), "$3\r\nnan\r\n", ",nan\r\n");
         check(|r| r.bulk_double(1.5), "$3\r\n1.5\r\n", "$3\r\n1.5\r\n");
         check(|r| r.null(), "$-1\r\n", "_\r\n");
@@ -356,11 +334,7 @@ mod tests {
         check(|r| r.map(6), "*12\r\n", "%6\r\n");
         check(|r| r.set(2), "*2\r\n", "~2\r\n");
         check(|r| r.push(3), "*3\r\n", ">3\r\n");
-        check(
-            |r| r.verbatim("txt", b"hi"),
-            "$2\r\nhi\r\n",
-            "=6\r\ntxt:hi\r\n",
-        );
+        check(|r| r.verbatim("txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
         check(|r| r.big_number("12"), "$2\r\n12\r\n", "(12\r\n");
     }
 
@@ -377,11 +351,7 @@ mod tests {
             r.finish_map(outer, 1);
         };
         let items = ":0\r\n:1\r\n".repeat(6);
-        check(
-            write,
-            &format!("+OK\r\n*2\r\n*12\r\n{items}"),
-            &format!("+OK\r\n%1\r\n~12\r\n{items}"),
-        );
+        check(write, &format!("+OK\r\n*2\r\n*12\r\n{items}"), &format!("+OK\r\n%1\r\n~12\r\n{items}"));
     }
 
     #[test]

@@ -108,11 +108,7 @@ impl<'a> Reader<'a> {
         let rest = &self.buf[self.pos..];
         let window = &rest[..rest.len().min(LINE_MAX)];
         let Some(end) = memchr::memchr(b'\r', window) else {
-            return Err(if rest.len() > LINE_MAX {
-                ValueError::Length.into()
-            } else {
-                Stop::Incomplete
-            });
+            return Err(if rest.len() > LINE_MAX { ValueError::Length.into() } else { Stop::Incomplete });
         };
         match rest.get(end + 1) {
             None => Err(Stop::Incomplete),
@@ -126,9 +122,7 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self) -> Result<String, Stop> {
         let line = self.line()?;
-        Ok(std::str::from_utf8(line)
-            .map_err(|_| ValueError::Number)?
-            .to_string())
+        Ok(std::str::from_utf8(line).map_err(|_| ValueError::Number)?.to_string())
     }
 
     /// A length; `None` is -1.
@@ -214,14 +208,10 @@ impl<'a> Reader<'a> {
 
     fn verbatim(&mut self) -> Result<Value, Stop> {
         let text = self.string()?.ok_or(ValueError::Length)?;
-        let Some((format, rest)) = text.split_first_chunk::<4>().filter(|(f, _)| f[3] == b':')
-        else {
+        let Some((format, rest)) = text.split_first_chunk::<4>().filter(|(f, _)| f[3] == b':') else {
             return Err(ValueError::Length.into());
         };
-        Ok(Value::Verbatim(
-            String::from_utf8_lossy(&format[..3]).into_owned(),
-            rest.to_vec(),
-        ))
+        Ok(Value::Verbatim(String::from_utf8_lossy(&format[..3]).into_owned(), rest.to_vec()))
     }
 }
 
@@ -307,14 +297,7 @@ impl fmt::Display for Value {
             Value::Simple(text) => write!(f, "+{}", text.escape_ascii()),
             Value::Error(text) => {
                 // Quotes are common in messages and need no escape here.
-                write!(
-                    f,
-                    "-{}",
-                    text.escape_ascii()
-                        .to_string()
-                        .replace("\\'", "'")
-                        .replace("\\\"", "\"")
-                )
+                write!(f, "-{}", text.escape_ascii().to_string().replace("\\'", "'").replace("\\\"", "\""))
             }
             Value::Int(value) => write!(f, ":{value}"),
             Value::Bulk(Some(bytes)) => quoted(f, bytes),
@@ -396,11 +379,7 @@ mod tests {
         for (wire, text) in SAMPLES {
             assert_eq!(shown(wire), text);
             for cut in 0..wire.len() {
-                assert_eq!(
-                    Value::parse(&wire.as_bytes()[..cut]),
-                    Ok(None),
-                    "{wire:?} cut at {cut}"
-                );
+                assert_eq!(Value::parse(&wire.as_bytes()[..cut]), Ok(None), "{wire:?} cut at {cut}");
             }
         }
     }
@@ -413,19 +392,13 @@ mod tests {
             value.encode(&mut reply);
             let (again, len) = Value::parse(&reply.buf).unwrap().unwrap();
             assert_eq!(len, reply.buf.len());
-            assert!(
-                again == value || (again.is_null() && value.is_null()),
-                "{wire:?}"
-            );
+            assert!(again == value || (again.is_null() && value.is_null()), "{wire:?}");
         }
     }
 
     #[test]
     fn limits_hold() {
-        assert_eq!(
-            Value::parse("*1\r\n".repeat(DEPTH_MAX + 2).as_bytes()),
-            Err(ValueError::Depth)
-        );
+        assert_eq!(Value::parse("*1\r\n".repeat(DEPTH_MAX + 2).as_bytes()), Err(ValueError::Depth));
         assert_eq!(Value::parse(b"*1073741824\r\n%1073741824\r\n"), Ok(None));
         assert_eq!(Value::parse(b"$1073741825\r\n"), Err(ValueError::Length));
         assert_eq!(Value::parse(b"$-2\r\n"), Err(ValueError::Length));
@@ -434,9 +407,6 @@ mod tests {
         assert_eq!(Value::parse(b"+a\rb"), Err(ValueError::LineEnd));
         assert_eq!(Value::parse(b"=3\r\ntxt\r\n"), Err(ValueError::Length));
         assert_eq!(Value::parse(b"?\r\n"), Err(ValueError::Prefix(b'?')));
-        assert_eq!(
-            Value::parse(&vec![b'+'; LINE_MAX + 2]),
-            Err(ValueError::Length)
-        );
+        assert_eq!(Value::parse(&vec![b'+'; LINE_MAX + 2]), Err(ValueError::Length));
     }
 }

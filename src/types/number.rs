@@ -58,10 +58,7 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 /// case. `k` is 1000, `kb` is 1024. A size past 64 bits is refused.
 pub fn parse_memory(text: impl AsRef<[u8]>) -> Option<u64> {
     let text = text.as_ref();
-    let end = text
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     const UNITS: [(&[u8], u64); 8] = [
         (b"", 1),
@@ -73,9 +70,7 @@ pub fn parse_memory(text: impl AsRef<[u8]>) -> Option<u64> {
         (b"g", 1_000_000_000),
         (b"gb", 1 << 30),
     ];
-    let (_, factor) = UNITS
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+    let (_, factor) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
     if digits.is_empty() {
         return None;
     }
@@ -115,15 +110,8 @@ pub struct Parsed {
 /// Reads the longest number at the start of a text like C's `strtod`: leading spaces, sign, decimal or
 /// hexadecimal digits, exponent, `inf`, `infinity`, `nan`, `nan(…)`, in any case.
 pub fn strtod(text: &[u8]) -> Parsed {
-    const NONE: Parsed = Parsed {
-        value: 0.0,
-        len: 0,
-        out_of_range: false,
-    };
-    let blanks = text
-        .iter()
-        .take_while(|b| matches!(b, b' ' | 9..=13))
-        .count();
+    const NONE: Parsed = Parsed { value: 0.0, len: 0, out_of_range: false };
+    let blanks = text.iter().take_while(|b| matches!(b, b' ' | 9..=13)).count();
     let mut at = blanks;
     let negative = text.get(at) == Some(&b'-');
     if negative || text.get(at) == Some(&b'+') {
@@ -141,21 +129,11 @@ pub fn strtod(text: &[u8]) -> Parsed {
         }
         // Only digits, at most one dot and a complete exponent: the standard parser takes them all,
         // and rounds to nearest.
-        let value = std::str::from_utf8(&rest[..scan.len])
-            .ok()
-            .and_then(|t| t.parse::<f64>().ok());
+        let value = std::str::from_utf8(&rest[..scan.len]).ok().and_then(|t| t.parse::<f64>().ok());
         let value = value.unwrap_or(0.0);
-        (
-            value,
-            scan.len,
-            value.is_infinite() || (value == 0.0 && scan.nonzero),
-        )
+        (value, scan.len, value.is_infinite() || (value == 0.0 && scan.nonzero))
     };
-    Parsed {
-        value: if negative { -magnitude } else { magnitude },
-        len: at + len,
-        out_of_range,
-    }
+    Parsed { value: if negative { -magnitude } else { magnitude }, len: at + len, out_of_range }
 }
 
 /// The shape of a decimal number at the start of a text.
@@ -184,33 +162,19 @@ pub(super) fn scan_decimal(text: &[u8]) -> DecimalScan {
         len += 1;
     }
     if !digits {
-        return DecimalScan {
-            len: 0,
-            mantissa_len: 0,
-            nonzero: false,
-        };
+        return DecimalScan { len: 0, mantissa_len: 0, nonzero: false };
     }
     let exponent = exponent_len(&text[len..], b'e');
-    DecimalScan {
-        len: len + exponent,
-        mantissa_len: len,
-        nonzero,
-    }
+    DecimalScan { len: len + exponent, mantissa_len: len, nonzero }
 }
 
 /// Length of a complete exponent (`e+5`), 0 if there is none.
 fn exponent_len(text: &[u8], letter: u8) -> usize {
-    if !text
-        .first()
-        .is_some_and(|b| b.eq_ignore_ascii_case(&letter))
-    {
+    if !text.first().is_some_and(|b| b.eq_ignore_ascii_case(&letter)) {
         return 0;
     }
     let sign = usize::from(matches!(text.get(1), Some(b'+' | b'-')));
-    let digits = text[1 + sign..]
-        .iter()
-        .take_while(|b| b.is_ascii_digit())
-        .count();
+    let digits = text[1 + sign..].iter().take_while(|b| b.is_ascii_digit()).count();
     if digits == 0 { 0 } else { 1 + sign + digits }
 }
 
@@ -225,27 +189,20 @@ pub(super) fn exponent_value(text: &[u8]) -> i64 {
         _ => (false, rest),
     };
     const CLAMP: i64 = 1 << 40;
-    let value = digits
-        .iter()
-        .fold(0i64, |v, b| (v * 10 + i64::from(b - b'0')).min(CLAMP));
+    let value = digits.iter().fold(0i64, |v, b| (v * 10 + i64::from(b - b'0')).min(CLAMP));
     if negative { -value } else { value }
 }
 
 /// `inf`, `infinity`, `nan` and `nan(word)`, with their length.
 pub(super) fn named(text: &[u8]) -> Option<(f64, usize)> {
-    let starts =
-        |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
+    let starts = |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
     if starts(b"infinity") {
         Some((f64::INFINITY, 8))
     } else if starts(b"inf") {
         Some((f64::INFINITY, 3))
     } else if starts(b"nan") {
         let tail = &text[3..];
-        let word = tail
-            .iter()
-            .skip(1)
-            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
-            .count();
+        let word = tail.iter().skip(1).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
         let closed = tail.first() == Some(&b'(') && tail.get(1 + word) == Some(&b')');
         Some((f64::NAN, if closed { 3 + word + 2 } else { 3 }))
     } else {
@@ -267,12 +224,7 @@ pub(super) fn scan_hexadecimal(text: &[u8]) -> Option<HexScan> {
     if text.len() < 3 || text[0] != b'0' || !text[1].eq_ignore_ascii_case(&b'x') {
         return None;
     }
-    let mut scan = HexScan {
-        significand: 0,
-        exponent: 0,
-        sticky: false,
-        len: 2,
-    };
+    let mut scan = HexScan { significand: 0, exponent: 0, sticky: false, len: 2 };
     let (mut digits, mut dot) = (false, false);
     while let Some(&byte) = text.get(scan.len) {
         if let Some(digit) = char::from(byte).to_digit(16) {
@@ -304,31 +256,19 @@ fn hexadecimal(text: &[u8]) -> Option<Parsed> {
     let scan = scan_hexadecimal(text)?;
     let len = scan.len;
     if scan.significand == 0 {
-        return Some(Parsed {
-            value: 0.0,
-            len,
-            out_of_range: false,
-        });
+        return Some(Parsed { value: 0.0, len, out_of_range: false });
     }
     // Top bit to bit 63; the value is then `significand * 2^exponent` with exponent adjusted.
     let shift = scan.significand.leading_zeros();
     let significand = scan.significand << shift;
     let top = scan.exponent - i64::from(shift) + 63;
     if top > 1023 {
-        return Some(Parsed {
-            value: f64::INFINITY,
-            len,
-            out_of_range: true,
-        });
+        return Some(Parsed { value: f64::INFINITY, len, out_of_range: true });
     }
     // Bits to cut: 11 for a normal number, more for a subnormal one.
     let cut = 11 + (-1022 - top).max(0);
     if cut > 64 {
-        return Some(Parsed {
-            value: 0.0,
-            len,
-            out_of_range: true,
-        });
+        return Some(Parsed { value: 0.0, len, out_of_range: true });
     }
     let wide = u128::from(significand) << 64 >> cut;
     let (mut kept, rest) = ((wide >> 64) as u64, wide as u64);
@@ -337,17 +277,9 @@ fn hexadecimal(text: &[u8]) -> Option<Parsed> {
         kept += 1;
     }
     // A carry out of the significand moves into the exponent field by itself.
-    let bits = if top >= -1022 {
-        ((top + 1022) as u64) << 52
-    } else {
-        0
-    };
+    let bits = if top >= -1022 { ((top + 1022) as u64) << 52 } else { 0 };
     let value = f64::from_bits(bits + kept);
-    Some(Parsed {
-        value,
-        len,
-        out_of_range: value.is_infinite() || value == 0.0,
-    })
+    Some(Parsed { value, len, out_of_range: value.is_infinite() || value == 0.0 })
 }
 
 /// Scratch space for [`format_i64`].
@@ -459,20 +391,6 @@ fn write_digits(digits: &[u8], k: i32, at: usize, out: &mut [u8; 40]) -> usize {
         at = put(out, at, b".");
         at = put(out, at, &digits[1..kept]);
     }
-    at = put(
-        out,
-        at,
-        if k + kept as i32 - 1 < 0 {
-            b"e-"
-        } else {
-            b"e+"
-        },
-    );
-    put(
-        out,
-        at,
-        itoa::Buffer::new()
-            .format(exponent.unsigned_abs())
-            .as_bytes(),
-    )
+    at = put(out, at, if k + kept as i32 - 1 < 0 { b"e-" } else { b"e+" });
+    put(out, at, itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes())
 }

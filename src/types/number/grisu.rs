@@ -111,19 +111,13 @@ struct Wide {
 impl Wide {
     fn normalized(self) -> Wide {
         let shift = self.f.leading_zeros();
-        Wide {
-            f: self.f << shift,
-            e: self.e - shift as i32,
-        }
+        Wide { f: self.f << shift, e: self.e - shift as i32 }
     }
 
     /// The upper half of the product, rounded half up.
     fn times(self, other: Wide) -> Wide {
         let product = u128::from(self.f) * u128::from(other.f) + (1 << 63);
-        Wide {
-            f: (product >> 64) as u64,
-            e: self.e + other.e + 64,
-        }
+        Wide { f: (product >> 64) as u64, e: self.e + other.e + 64 }
     }
 }
 
@@ -136,10 +130,7 @@ fn cached_power(e: i32) -> (Wide, i32) {
     loop {
         let k = FIRST_POWER + index * POWER_STEP;
         // floor(log2(10^k)) by multiplication, exact over the table.
-        let power = Wide {
-            f: POWERS[index as usize],
-            e: ((k * 1_741_647) >> 19) - 63,
-        };
+        let power = Wide { f: POWERS[index as usize], e: ((k * 1_741_647) >> 19) - 63 };
         match e + power.e + 64 {
             ..-60 => index += 1,
             -31.. => index -= 1,
@@ -156,28 +147,15 @@ pub(super) fn digits(value: f64, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
     let biased = ((bits >> 52) & 0x7ff) as i32;
     let fraction = bits & (HIDDEN - 1);
     let w = match biased {
-        0 => Wide {
-            f: fraction,
-            e: -1074,
-        },
-        _ => Wide {
-            f: fraction | HIDDEN,
-            e: biased - 1075,
-        },
+        0 => Wide { f: fraction, e: -1074 },
+        _ => Wide { f: fraction | HIDDEN, e: biased - 1075 },
     };
     // Halfway to the neighbours: everything between reads back as `value`. Below a power of two the
     // neighbour is twice as near.
-    let upper = Wide {
-        f: (w.f << 1) + 1,
-        e: w.e - 1,
-    }
-    .normalized();
+    let upper = Wide { f: (w.f << 1) + 1, e: w.e - 1 }.normalized();
     let near = if w.f == HIDDEN { 2 } else { 1 };
     let lower_e = w.e - near;
-    let lower = Wide {
-        f: ((w.f << near) - 1) << (lower_e - upper.e),
-        e: upper.e,
-    };
+    let lower = Wide { f: ((w.f << near) - 1) << (lower_e - upper.e), e: upper.e };
 
     let (power, k) = cached_power(upper.e);
     let w = w.normalized().times(power);
@@ -191,13 +169,7 @@ pub(super) fn digits(value: f64, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
 
 /// Digits of `upper` until the rest lies within the interval, then steps the last digit down towards
 /// `w`.
-fn generate(
-    w: u64,
-    upper: Wide,
-    lower: u64,
-    mut k: i32,
-    out: &mut [u8; MAX_DIGITS],
-) -> (usize, i32) {
+fn generate(w: u64, upper: Wide, lower: u64, mut k: i32, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
     let mut delta = upper.f - lower;
     let mut distance = upper.f - w;
     let shift = (-upper.e) as u32;

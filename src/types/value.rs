@@ -1,0 +1,65 @@
+//! A value of any type: on its own, or borrowed from whatever holds it.
+
+use super::hash::Hash;
+use super::list::List;
+use super::set::Set;
+use super::zset::Zset;
+
+/// The type of a value as users know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    String,
+    List,
+    Set,
+    Hash,
+    Zset,
+}
+
+impl Kind {
+    /// What TYPE answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::Hash => "hash",
+            Kind::Zset => "zset",
+        }
+    }
+}
+
+/// A value on its own: what RENAME moves, what a loader makes.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Value {
+    Int(i64),
+    String(Vec<u8>),
+    List(Box<List>),
+    Set(Box<Set>),
+    Hash(Box<Hash>),
+    Zset(Box<Zset>),
+}
+
+/// A value inside its holder, for reading.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub enum ValueRef<'a> {
+    Int(i64),
+    String(&'a [u8]),
+    List(&'a List),
+    Set(&'a Set),
+    Hash(&'a Hash),
+    Zset(&'a Zset),
+}
+
+/// A value inside its holder, for writing. Strings are written by their holder.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum ValueMut<'a> {
+    String,
+    List(&'a mut List),
+    Set(&'a mut Set),
+    Hash(&'a mut Hash),
+    Zset(&'a mut Zset),
+}
