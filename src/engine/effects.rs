@@ -81,21 +81,21 @@ impl Effects {
     /// Adds a command to the stream and says that the request itself is not to be propagated.
     pub fn propagate(&mut self, db: usize, args: &[&[u8]]) {
         self.propagate = Propagate::Replaced;
-        self.append(db, args.len(), args.iter().copied());
+        self.append(db, args.iter().copied());
     }
 
     /// Adds a command to the stream without a word about the request.
-    pub fn append<'a>(&mut self, db: usize, count: usize, args: impl Iterator<Item = &'a [u8]>) {
+    pub fn append<'a>(&mut self, db: usize, args: impl ExactSizeIterator<Item = &'a [u8]>) {
         if !self.streaming {
             return;
         }
         if self.selected != Some(db) {
             self.selected = Some(db);
             let db = db.to_string();
-            encode_command(2, [&b"SELECT"[..], db.as_bytes()].into_iter(), &mut self.unit);
+            encode_command([&b"SELECT"[..], db.as_bytes()].into_iter(), &mut self.unit);
         }
         self.commands += 1;
-        encode_command(count, args, &mut self.unit);
+        encode_command(args, &mut self.unit);
     }
 
     /// Makes the next command in the stream select its db again: a reader starts here.

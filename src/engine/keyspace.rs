@@ -430,7 +430,7 @@ impl Keyspace {
         self.discard(entry, lazy);
         self.stats.expired += 1;
         let word: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
-        self.effects.append(self.db, 2, [word, key].into_iter());
+        self.effects.append(self.db, [word, key].into_iter());
         self.touched(key);
         self.notify(NotifyFlags::EXPIRED, "expired", key);
     }

@@ -1,0 +1,140 @@
+//! Clients that wait: records with a cause and a deadline, never a suspended function.
+//!
+//! A change marks waited-for keys as ready; when the unit has settled, the clients waiting for them run
+//! their arguments again, in the order they came, each as a unit of its own. Ticks answer timeouts.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::resp::OwnedArgs;
+use crate::types::value::Kind;
+
+use super::client::ClientId;
+use super::host::Ticket;
+use super::keyspace::{Keyspace, Map};
+use super::time::MonoTime;
+
+/// Why a client waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// For one of these keys to hold a `kind`.
+    Keys {
+        /// The type it waits for.
+        kind: Kind,
+        /// The db of the keys.
+        db: usize,
+        /// The keys.
+        keys: Vec<Box<[u8]>>,
+    },
+    /// For the end of CLIENT PAUSE; then the command runs.
+    Pause,
+    /// For replicas, or for the log, to have everything up to an offset (WAIT, WAITAOF).
+    Offset {
+        /// The offset of the stream.
+        target: u64,
+        /// How many local logs must have it (0 or 1).
+        local: i64,
+        /// How many replicas must have it.
+        replicas: i64,
+        /// WAITAOF answers an array, WAIT a number.
+        aof: bool,
+    },
+    /// For the front end's answer.
+    Host(Ticket),
+    /// For the snapshot under way to end (SAVE, SHUTDOWN).
+    Snapshot,
+}
+
+/// A waiting client's record.
+#[derive(Clone, Debug)]
+pub struct Blocked {
+    /// Why.
+    pub cause: Cause,
+    /// When it gives up.
+    pub deadline: MonoTime,
+    /// Since when.
+    pub since: MonoTime,
+    /// The command, as index in the table.
+    pub command: u16,
+    /// Its arguments.
+    pub args: OwnedArgs,
+}
+
+/// Who waits for what, and until when.
+#[derive(Default)]
+pub struct Blocking {
+    deadlines: BTreeSet<(MonoTime, ClientId)>,
+    waiting: Map<(usize, Box<[u8]>), VecDeque<ClientId>>,
+    /// How many clients wait for keys, as INFO shows it.
+    pub clients: usize,
+}
+
+impl Blocking {
+    /// Enters a record: the client is now waiting.
+    pub fn enter(&mut self, keys: &mut Keyspace, id: ClientId, blocked: &Blocked) {
+        if blocked.deadline != MonoTime::NEVER {
+            self.deadlines.insert((blocked.deadline, id));
+        }
+        self.clients += 1;
+        if let Cause::Keys { db, keys: names, .. } = &blocked.cause {
+            for name in names {
+                let queue = self.waiting.entry((*db, name.clone())).or_default();
+                if !queue.contains(&id) {
+                    queue.push_back(id);
+                    *keys.dbs[*db].awaited.entry(name.clone()).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// Removes a record: the client does not wait any more.
+    pub fn leave(&mut self, keys: &mut Keyspace, id: ClientId, blocked: &Blocked) {
+        self.deadlines.remove(&(blocked.deadline, id));
+        self.clients -= 1;
+        if let Cause::Keys { db, keys: names, .. } = &blocked.cause {
+            for name in names {
+                let place = (*db, name.clone());
+                let Some(queue) = self.waiting.get_mut(&place) else { continue };
+                let before = queue.len();
+                queue.retain(|waiting| *waiting != id);
+                if queue.len() < before
+                    && let Some(count) = keys.dbs[*db].awaited.get_mut(name)
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        keys.dbs[*db].awaited.remove(name);
+                    }
+                }
+                if queue.is_empty() {
+                    self.waiting.remove(&place);
+                }
+            }
+        }
+    }
+
+    /// The clients that wait for a key, first come first.
+    pub fn waiting_for(&self, db: usize, key: &[u8]) -> Vec<ClientId> {
+        self.waiting.get(&(db, key.into())).map(|queue| queue.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// All keys of a db that somebody waits for.
+    pub fn keys_awaited(&self, keys: &Keyspace, db: usize) -> Vec<Box<[u8]>> {
+        let mut names: Vec<Box<[u8]>> = keys.dbs[db].awaited.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// How many keys somebody waits for.
+    pub fn key_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The earliest deadline.
+    pub fn next_deadline(&self) -> Option<MonoTime> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// A client whose deadline has passed.
+    pub fn overdue(&self, now: MonoTime) -> Option<ClientId> {
+        self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
+    }
+}

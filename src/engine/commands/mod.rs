@@ -1,0 +1,130 @@
+//! The command table: the rows of all families, and how a request finds its row.
+//!
+//! Each family file opens with its rows (`SPECS`) and continues with the functions that run them.
+
+use std::sync::LazyLock;
+
+use hashbrown::HashMap;
+
+use crate::resp::Args;
+
+use super::error::Error;
+use super::spec::Spec;
+
+pub mod string;
+pub mod transactions;
+
+/// All families.
+const FAMILIES: &[&[Spec]] = &[string::SPECS, transactions::SPECS];
+
+/// The table by name and by index. Sub-commands follow their container.
+pub struct Table {
+    rows: Vec<&'static Spec>,
+    by_name: HashMap<&'static [u8], u16, foldhash::fast::FixedState>,
+}
+
+/// The longest name of a command.
+const LONGEST_NAME: usize = 32;
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut table = Table { rows: Vec::new(), by_name: HashMap::default() };
+    for spec in FAMILIES.iter().copied().flatten() {
+        assert!(spec.name.len() <= LONGEST_NAME, "{} has too long a name", spec.name);
+        table.by_name.insert(spec.name.as_bytes(), table.rows.len() as u16);
+        table.rows.push(spec);
+        table.rows.extend(spec.subcommands);
+    }
+    table
+});
+
+/// The command table.
+pub fn table() -> &'static Table {
+    &TABLE
+}
+
+impl Table {
+    /// The row with this index.
+    #[inline]
+    pub fn row(&self, index: u16) -> &'static Spec {
+        self.rows[usize::from(index)]
+    }
+
+    /// Number of rows, sub-commands included.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no commands at all.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// All rows with their indices; a container is followed by its sub-commands.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &'static Spec)> {
+        self.rows.iter().enumerate().map(|(index, spec)| (index as u16, *spec))
+    }
+
+    /// The top-level commands.
+    pub fn commands(&self) -> impl Iterator<Item = &'static Spec> {
+        FAMILIES.iter().copied().flatten()
+    }
+
+    /// The top-level command of this name, in any case.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<u16> {
+        let mut lower = [0; LONGEST_NAME];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower).copied()
+    }
+
+    /// The command by its full name, "config|get" included, in any case.
+    pub fn find_full(&self, name: &[u8]) -> Option<u16> {
+        let mut words = name.splitn(2, |b| *b == b'|');
+        let top = self.find(words.next()?)?;
+        match words.next() {
+            None => Some(top),
+            Some(word) => self.subcommand(top, word),
+        }
+    }
+
+    /// The sub-command of a container, in any case.
+    pub fn subcommand(&self, container: u16, word: &[u8]) -> Option<u16> {
+        let subcommands = self.row(container).subcommands;
+        let at = subcommands.iter().position(|sub| sub.name.as_bytes().eq_ignore_ascii_case(word))?;
+        Some(container + 1 + at as u16)
+    }
+
+    /// The row that a request means, with its arity checked.
+    #[inline]
+    pub fn resolve(&self, args: Args) -> Result<u16, Error> {
+        let Some(mut index) = self.find(args.at(0)) else { return Err(unknown_command(args)) };
+        let mut spec = self.row(index);
+        if !spec.subcommands.is_empty()
+            && let Some(word) = args.get(1)
+        {
+            index = self.subcommand(index, word).ok_or_else(|| Error::unknown_subcommand(spec.name, word))?;
+            spec = self.row(index);
+        }
+        if !spec.arity_fits(args.len()) {
+            return Err(Error::Arity(spec.full_name.to_owned()));
+        }
+        Ok(index)
+    }
+}
+
+/// "ERR unknown command …", with as much of the request as fits.
+fn unknown_command(args: Args) -> Error {
+    const SHOWN: usize = 128;
+    let cut = |bytes: &[u8], len: usize| String::from_utf8_lossy(&bytes[..bytes.len().min(len)]).into_owned();
+    let mut shown = String::new();
+    for arg in args.from(1).iter() {
+        if shown.len() >= SHOWN {
+            break;
+        }
+        let room = SHOWN - shown.len();
+        shown += &format!("'{}' ", cut(arg, room));
+    }
+    Error::new(format!("ERR unknown command '{}', with args beginning with: {shown}", cut(args.at(0), SHOWN)))
+}

@@ -1,0 +1,349 @@
+//! From a request to a settled unit: checks, the run itself, and what follows from it.
+//!
+//! `accept` decides whether a command may run now; `invoke` runs it and counts; `settle` deals with its
+//! effects once the whole unit (command, EXEC, tick slice) has ended, and never in its middle.
+
+use crate::resp::{Args, Reply};
+
+use super::blocking::{Blocked, Cause};
+use super::call::{Call, Mode};
+use super::client::{ClientId, ReplyMode};
+use super::commands;
+use super::effects::Propagate;
+use super::error::Error;
+use super::keyspace::Keyspace;
+use super::server::Server;
+use super::spec::{self, Spec};
+use super::time::MonoTime;
+use super::{Engine, eviction, monitor, pubsub};
+
+impl Engine {
+    /// Runs one request of a client to its settled end.
+    pub(super) fn execute(&mut self, id: ClientId, args: Args, reply: &mut Reply) {
+        let start = reply.buf.len();
+        self.server.current = Some(id);
+        let wait = accept(&mut self.keyspace, &mut self.server, id, args, reply);
+        self.finish_command(id, args, reply, start, wait);
+    }
+
+    /// Runs a waiting client's command again. True if it does not wait any more.
+    fn execute_again(&mut self, id: ClientId) -> bool {
+        let client = &mut self.server.clients[id];
+        let Some(blocked) = client.blocked.take() else { return true };
+        let db = client.db;
+        let mut reply = std::mem::take(&mut client.reply);
+        let start = reply.buf.len();
+        // The record stays visible to the handler, which keeps its deadline.
+        self.server.clients[id].blocked = Some(blocked.clone());
+        self.server.current = Some(id);
+        self.keyspace.db = db;
+        let mut call = Call {
+            args: blocked.args.as_args(),
+            reply: &mut reply,
+            keys: &mut self.keyspace,
+            server: &mut self.server,
+            id,
+            spec: commands::table().row(blocked.command),
+            command: blocked.command,
+            mode: Mode::Resumed,
+            wait: None,
+            deadline: MonoTime::NEVER,
+        };
+        invoke(&mut call);
+        let waits_on = call.wait.is_some();
+        if !waits_on {
+            self.server.blocking.leave(&mut self.keyspace, id, &blocked);
+            self.server.clients[id].blocked = None;
+            self.server.resumed.push_back(id);
+        }
+        self.settle(id, &mut reply, start);
+        if let Some(client) = self.server.clients.find_mut(id) {
+            client.reply = reply;
+            self.server.mark_pending(id);
+        }
+        !waits_on
+    }
+
+    /// Enters the wait, if there is one, and settles.
+    fn finish_command(&mut self, id: ClientId, args: Args, reply: &mut Reply, start: usize, wait: Option<Wait>) {
+        if let Some(Wait { cause, deadline, command }) = wait {
+            let since = self.server.now.mono;
+            let blocked = Blocked { cause, deadline, since, command, args: args.to_owned() };
+            self.server.blocking.enter(&mut self.keyspace, id, &blocked);
+            self.server.clients[id].blocked = Some(Box::new(blocked));
+        }
+        self.settle(id, reply, start);
+    }
+
+    /// Ends a unit: stream, then the caller's reply, then pushes; ready keys are kept for
+    /// [`serve_ready`](Self::serve_ready).
+    fn settle(&mut self, id: ClientId, reply: &mut Reply, start: usize) {
+        self.settle_effects();
+        self.server.current = None;
+        if let Some(client) = self.server.clients.find_mut(id) {
+            match client.reply_mode {
+                ReplyMode::On => {}
+                ReplyMode::Off => reply.buf.truncate(start),
+                ReplyMode::SkipNext => client.reply_mode = ReplyMode::Skipping,
+                ReplyMode::Skipping => {
+                    reply.buf.truncate(start);
+                    client.reply_mode = ReplyMode::On;
+                }
+            }
+        }
+        if !self.server.deferred.buf.is_empty() {
+            reply.buf.append(&mut self.server.deferred.buf);
+        }
+    }
+
+    /// The part of settling that has no caller: stream, watchers, counters.
+    pub(super) fn settle_effects(&mut self) {
+        let effects = &mut self.keyspace.effects;
+        if effects.is_quiet() {
+            return;
+        }
+        self.server.offset += effects.take_stream(&mut self.server.stream) as u64;
+        for id in effects.watchers.drain(..) {
+            if let Some(client) = self.server.clients.find_mut(id) {
+                client.watch_failed = true;
+            }
+        }
+        publish_events(&mut self.keyspace, &mut self.server);
+    }
+
+    /// Runs the commands of clients whose keys became ready, and of those that this serves in turn.
+    pub(super) fn serve_ready(&mut self) {
+        while !self.keyspace.effects.ready.is_empty() {
+            let ready = std::mem::take(&mut self.keyspace.effects.ready);
+            let mut seen = super::client::Names::default();
+            for (db, key) in ready {
+                let mut place = db.to_le_bytes().to_vec();
+                place.extend_from_slice(&key);
+                if seen.insert(place.into()) {
+                    self.serve_key(db, &key);
+                }
+            }
+        }
+    }
+
+    fn serve_key(&mut self, db: usize, key: &[u8]) {
+        for id in self.server.blocking.waiting_for(db, key) {
+            self.keyspace.db = db;
+            let Some(kind) = self.keyspace.peek(key).map(|entry| entry.kind()) else { return };
+            let waits_for = self.server.clients.find(id).and_then(|client| client.blocked.as_deref());
+            if matches!(waits_for, Some(Blocked { cause: Cause::Keys { kind: wanted, .. }, .. }) if *wanted == kind) {
+                self.execute_again(id);
+            }
+        }
+    }
+
+    /// Ends a wait without running the command again: `write` gives the reply.
+    pub(super) fn release(&mut self, id: ClientId, write: impl FnOnce(&mut Reply)) {
+        let Some(client) = self.server.clients.find_mut(id) else { return };
+        let Some(blocked) = client.blocked.take() else { return };
+        let start = client.reply.buf.len();
+        write(&mut client.reply);
+        match client.reply_mode {
+            ReplyMode::On | ReplyMode::SkipNext => {}
+            ReplyMode::Off | ReplyMode::Skipping => client.reply.buf.truncate(start),
+        }
+        self.server.blocking.leave(&mut self.keyspace, id, &blocked);
+        self.server.resumed.push_back(id);
+        self.server.mark_pending(id);
+    }
+
+    /// Runs again what CLIENT PAUSE held back.
+    pub(super) fn release_paused(&mut self, id: ClientId) {
+        let Some(client) = self.server.clients.find_mut(id) else { return };
+        let Some(blocked) = client.blocked.take() else { return };
+        let mut reply = std::mem::take(&mut client.reply);
+        self.server.blocking.leave(&mut self.keyspace, id, &blocked);
+        self.execute(id, blocked.args.as_args(), &mut reply);
+        if let Some(client) = self.server.clients.find_mut(id) {
+            client.reply = reply;
+            self.server.resumed.push_back(id);
+            self.server.mark_pending(id);
+        }
+    }
+}
+
+/// A command that is to wait.
+pub(super) struct Wait {
+    cause: Cause,
+    deadline: MonoTime,
+    command: u16,
+}
+
+/// Checks a request and runs it, queues it, or refuses it.
+fn accept(
+    keys: &mut Keyspace,
+    server: &mut Server,
+    id: ClientId,
+    args: Args,
+    reply: &mut Reply,
+) -> Option<Wait> {
+    let command = match commands::table().resolve(args) {
+        Ok(command) => command,
+        Err(error) => {
+            reject(server, id, None, &error, reply);
+            return None;
+        }
+    };
+    let spec = commands::table().row(command);
+    let client = &mut server.clients[id];
+    client.last_command = Some(command);
+    keys.db = client.db;
+    keys.no_touch = client.no_touch;
+    if let Err(error) = check(keys, server, id, spec, args) {
+        reject(server, id, Some(command), &error, reply);
+        return None;
+    }
+    let client = &mut server.clients[id];
+    if let Some(multi) = &mut client.multi
+        && !matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+    {
+        let args = args.to_owned();
+        multi.bytes += args.bytes() + size_of_val(&args);
+        multi.queue.push((command, args));
+        reply.simple("QUEUED");
+        return None;
+    }
+    if let Some(pause) = server.pause
+        && (!pause.writes_only || spec.flags & (spec::WRITE | spec::MAY_REPLICATE) != 0 || spec.name == "exec")
+        && !matches!(spec.full_name, "client|unpause" | "client|pause")
+    {
+        return Some(Wait { cause: Cause::Pause, deadline: MonoTime::NEVER, command });
+    }
+    let mut call = Call {
+        args,
+        reply,
+        keys,
+        server,
+        id,
+        spec,
+        command,
+        mode: Mode::Direct,
+        wait: None,
+        deadline: MonoTime::NEVER,
+    };
+    invoke(&mut call);
+    let deadline = call.deadline;
+    call.wait.take().map(|cause| Wait { cause, deadline, command })
+}
+
+/// Whether a command may run now, in Redis' order of checks.
+fn check(keys: &mut Keyspace, server: &mut Server, id: ClientId, spec: &Spec, args: Args) -> Result<(), Error> {
+    let client = &server.clients[id];
+    if !client.authenticated && !spec.is(spec::NO_AUTH) {
+        return Err("NOAUTH Authentication required.".into());
+    }
+    if client.multi.is_some() && spec.is(spec::NO_MULTI) {
+        return Err("ERR Command not allowed inside a transaction".into());
+    }
+    let in_transaction = client.multi.is_some();
+    let subscriber = client.is_subscriber();
+    let resp2 = client.reply.protocol == crate::resp::Protocol::Resp2;
+    if spec.is(spec::PROTECTED) {
+        server.check_protected(id, spec)?;
+    }
+    if server.config.maxmemory > 0 {
+        let fits = eviction::make_room(keys, server);
+        let writes = spec.is(spec::DENYOOM) || (spec.name == "exec" && server.queued_denyoom(id));
+        if !fits && writes && !matches!(spec.name, "discard" | "reset") {
+            return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
+        }
+    }
+    if spec.is(spec::WRITE) || (spec.name == "exec" && server.queued_writes(id)) {
+        server.persistence.check_writable(&server.config)?;
+    }
+    if subscriber && resp2 && !in_subscriber_mode_allowed(spec) {
+        return Err(Error::new(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            String::from_utf8_lossy(args.at(0)).to_lowercase()
+        )));
+    }
+    if server.persistence.loading.is_some() && !spec.is(spec::LOADING) && !(in_transaction && spec.name == "exec") {
+        return Err("LOADING Redis is loading the dataset in memory".into());
+    }
+    Ok(())
+}
+
+fn in_subscriber_mode_allowed(spec: &Spec) -> bool {
+    const ALLOWED: [&str; 9] = [
+        "ping", "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe", "quit", "reset",
+    ];
+    ALLOWED.contains(&spec.name)
+}
+
+/// Answers a command that is not run.
+fn reject(server: &mut Server, id: ClientId, command: Option<u16>, error: &Error, reply: &mut Reply) {
+    if let Some(command) = command {
+        server.stats.commands[usize::from(command)].rejected += 1;
+    }
+    if let Some(multi) = &mut server.clients[id].multi {
+        multi.aborted = true;
+    }
+    // A refused EXEC ends the transaction all the same.
+    if command.is_some_and(|command| commands::table().row(command).name == "exec") {
+        let text = error.to_string();
+        server.abandon_transaction(id);
+        let text = format!("EXECABORT Transaction discarded because of: {}", text.trim_start_matches("ERR "));
+        server.stats.count_error(&text);
+        return reply.error(text);
+    }
+    let text = error.to_string();
+    server.stats.count_error(&text);
+    reply.error(text);
+}
+
+/// Runs one command: monitors see it, its time is measured, its effects go to the unit's stream.
+pub fn invoke(call: &mut Call) {
+    if !call.server.monitors.is_empty() && call.mode != Mode::Resumed {
+        monitor::show(call);
+    }
+    call.keys.effects.begin_command();
+    let start = call.reply.buf.len();
+    let began = (call.server.host.stopwatch_ns)();
+    let outcome = (call.spec.handler)(call);
+    let nanos = (call.server.host.stopwatch_ns)().saturating_sub(began);
+    let failed = outcome.is_err();
+    if let Err(error) = outcome {
+        call.reply.buf.truncate(start);
+        let text = error.to_string();
+        call.server.stats.count_error(&text);
+        call.reply.error(text);
+    }
+    if call.wait.is_none() {
+        call.server.stats.count_command(call.command, nanos, failed);
+        call.server.record_slow(call.id, call.spec, call.args, nanos);
+        if let Some(client) = call.server.clients.find_mut(call.id) {
+            client.commands += 1;
+        }
+    }
+    let effects = &mut call.keys.effects;
+    call.server.persistence.dirty += effects.dirty;
+    let itself = match effects.propagate {
+        Propagate::Request => effects.dirty > 0,
+        Propagate::Always => true,
+        Propagate::Replaced => false,
+    };
+    if itself && call.mode != Mode::Replay {
+        effects.append(call.keys.db, call.args.iter());
+    }
+    if !effects.events.is_empty() {
+        publish_events(call.keys, call.server);
+    }
+}
+
+/// Publishes the keyspace events raised so far.
+fn publish_events(keys: &mut Keyspace, server: &mut Server) {
+    if keys.effects.events.is_empty() {
+        return;
+    }
+    let flags = keys.settings.notify;
+    let mut events = std::mem::take(&mut keys.effects.events);
+    for event in events.drain(..) {
+        pubsub::publish_event(server, flags, &event);
+    }
+    keys.effects.events = events;
+}

@@ -1,0 +1,112 @@
+//! Channels, patterns and shard channels, and how a message reaches their listeners.
+//!
+//! Keyspace events are plain messages on `__keyspace@<db>__:<key>` and `__keyevent@<db>__:<event>`.
+
+use std::collections::BTreeMap;
+
+use crate::types::glob;
+
+use super::client::ClientId;
+use super::config::NotifyFlags;
+use super::effects::Event;
+use super::server::Server;
+
+/// Listeners in the order they subscribed.
+type Listeners = Vec<ClientId>;
+
+/// Who listens to what.
+#[derive(Default)]
+pub struct PubSub {
+    /// By channel.
+    pub channels: BTreeMap<Box<[u8]>, Listeners>,
+    /// By pattern.
+    pub patterns: BTreeMap<Box<[u8]>, Listeners>,
+    /// By shard channel.
+    pub shard_channels: BTreeMap<Box<[u8]>, Listeners>,
+}
+
+/// What a name subscribed to is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A channel.
+    Channel,
+    /// A pattern of channels.
+    Pattern,
+    /// A shard channel.
+    Shard,
+}
+
+impl PubSub {
+    fn map(&mut self, kind: Kind) -> &mut BTreeMap<Box<[u8]>, Listeners> {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Shard => &mut self.shard_channels,
+        }
+    }
+
+    /// Adds a listener.
+    pub fn add(&mut self, kind: Kind, name: &[u8], id: ClientId) {
+        self.map(kind).entry(name.into()).or_default().push(id);
+    }
+
+    /// Removes a listener.
+    pub fn remove(&mut self, kind: Kind, name: &[u8], id: ClientId) {
+        let map = self.map(kind);
+        let Some(listeners) = map.get_mut(name) else { return };
+        listeners.retain(|listener| *listener != id);
+        if listeners.is_empty() {
+            map.remove(name);
+        }
+    }
+}
+
+/// Sends a message to everyone who listens to `channel`; says how many that are.
+pub fn publish(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
+    let mut receivers = 0;
+    if let Some(listeners) = server.pubsub.channels.get(channel) {
+        for id in listeners.clone() {
+            send(server, id, &[b"message", channel, message]);
+            receivers += 1;
+        }
+    }
+    let matching = |(pattern, _): &(&Box<[u8]>, &Listeners)| glob::matches(pattern, channel, false);
+    let patterns: Vec<(Box<[u8]>, Listeners)> =
+        server.pubsub.patterns.iter().filter(matching).map(|(p, l)| (p.clone(), l.clone())).collect();
+    for (pattern, listeners) in patterns {
+        for id in listeners {
+            send(server, id, &[b"pmessage", &pattern, channel, message]);
+            receivers += 1;
+        }
+    }
+    receivers
+}
+
+/// Sends a message to everyone who listens to the shard channel; says how many that are.
+pub fn publish_shard(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
+    let listeners = server.pubsub.shard_channels.get(channel).cloned().unwrap_or_default();
+    for id in &listeners {
+        send(server, *id, &[b"smessage", channel, message]);
+    }
+    listeners.len()
+}
+
+fn send(server: &mut Server, id: ClientId, parts: &[&[u8]]) {
+    server.push_to(id, |reply| {
+        reply.push(parts.len());
+        parts.iter().for_each(|part| reply.bulk(part));
+    });
+}
+
+/// Publishes one keyspace event in the forms that `flags` ask for.
+pub fn publish_event(server: &mut Server, flags: NotifyFlags, event: &Event) {
+    let db = event.db.to_string();
+    if flags.intersects(NotifyFlags::KEYSPACE) {
+        let channel = [b"__keyspace@", db.as_bytes(), b"__:", &event.key].concat();
+        publish(server, &channel, event.name.as_bytes());
+    }
+    if flags.intersects(NotifyFlags::KEYEVENT) {
+        let channel = [b"__keyevent@", db.as_bytes(), b"__:", event.name.as_bytes()].concat();
+        publish(server, &channel, &event.key);
+    }
+}

@@ -1,0 +1,181 @@
+//! Everything the engine holds besides the keys: clients, channels, statistics, and what waits to leave.
+
+use std::collections::VecDeque;
+
+use crate::resp::{Protocol, Reply};
+
+use super::blocking::Blocking;
+use super::client::{ClientId, Clients, ReplyMode};
+use super::config::Config;
+use super::host::{Ask, Host, LogLevel, Ticket};
+use super::persistence::Persistence;
+use super::pubsub::PubSub;
+use super::stats::Stats;
+use super::time::{MonoTime, Now};
+
+/// A pause that CLIENT PAUSE ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// When it ends.
+    pub until: MonoTime,
+    /// Whether only commands that may change data wait.
+    pub writes_only: bool,
+}
+
+/// The engine's state besides the keyspace.
+pub struct Server {
+    /// The configuration.
+    pub config: Config,
+    /// The world around.
+    pub host: Host,
+    /// Who is connected.
+    pub clients: Clients,
+    /// Who waits.
+    pub blocking: Blocking,
+    /// Who listens to which channel.
+    pub pubsub: PubSub,
+    /// What has been counted.
+    pub stats: Stats,
+    /// Snapshots and the log, as the engine sees them.
+    pub persistence: Persistence,
+    /// Clients that MONITOR.
+    pub monitors: Vec<ClientId>,
+    /// The pause in force.
+    pub pause: Option<Pause>,
+    /// This run's id: 40 hexadecimal digits.
+    pub run_id: String,
+    /// The replication id: 40 hexadecimal digits.
+    pub replication_id: String,
+    /// When the engine was made.
+    pub started: Now,
+    /// The time of the current input.
+    pub now: Now,
+    /// The next bytes of the stream, not yet handed out.
+    pub stream: Vec<u8>,
+    /// Bytes of the stream so far, handed out or not.
+    pub offset: u64,
+    /// What the host is to do.
+    pub asks: Vec<Ask>,
+    /// Clients to close.
+    pub closes: Vec<ClientId>,
+    /// Clients with something to hand out.
+    pub pending: Vec<ClientId>,
+    /// Clients that do not wait any more and whose kept bytes are to be run.
+    pub resumed: VecDeque<ClientId>,
+    /// The client whose command is being run; pushes to it wait for its reply.
+    pub current: Option<ClientId>,
+    /// Pushes to the current client.
+    pub deferred: Reply,
+    last_ticket: Ticket,
+}
+
+impl Server {
+    /// A server without clients.
+    pub fn new(config: Config, host: Host, run_id: String, replication_id: String) -> Server {
+        Server {
+            config,
+            host,
+            clients: Clients::default(),
+            blocking: Blocking::default(),
+            pubsub: PubSub::default(),
+            stats: Stats::default(),
+            persistence: Persistence::default(),
+            monitors: Vec::new(),
+            pause: None,
+            run_id,
+            replication_id,
+            started: Now::default(),
+            now: Now::default(),
+            stream: Vec::new(),
+            offset: 0,
+            asks: Vec::new(),
+            closes: Vec::new(),
+            pending: Vec::new(),
+            resumed: VecDeque::new(),
+            current: None,
+            deferred: Reply::new(Protocol::Resp2),
+            last_ticket: 0,
+        }
+    }
+
+    /// A number for an ask that is answered by a report.
+    pub fn ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+
+    /// Writes a line to the host's log.
+    pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {
+        self.asks.push(Ask::Log { level, text: text.into() });
+    }
+
+    /// Notes that a client has something to hand out.
+    pub fn mark_pending(&mut self, id: ClientId) {
+        let client = &mut self.clients[id];
+        if !client.pending {
+            client.pending = true;
+            self.pending.push(id);
+        }
+    }
+
+    /// Sends a client something that it did not ask for just now. To the client whose command is being
+    /// run it goes after the reply.
+    pub fn push_to(&mut self, id: ClientId, write: impl FnOnce(&mut Reply)) {
+        let Some(client) = self.clients.find_mut(id) else { return };
+        if client.doomed || client.closing || (client.reply_mode == ReplyMode::Off && !client.is_subscriber()) {
+            return;
+        }
+        if self.current == Some(id) {
+            self.deferred.protocol = client.reply.protocol;
+            return write(&mut self.deferred);
+        }
+        write(&mut client.reply);
+        self.mark_pending(id);
+        self.check_output_limit(id);
+    }
+
+    /// Closes a client after what it has been sent so far is out.
+    pub fn close_after_reply(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.find_mut(id) {
+            client.closing = true;
+            self.mark_pending(id);
+        }
+    }
+
+    /// Closes a client at once; what it has not been sent yet is dropped.
+    pub fn close_now(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.find_mut(id) {
+            client.doomed = true;
+            client.reply.buf.clear();
+            self.mark_pending(id);
+        }
+    }
+
+    /// Closes a client whose unsent replies are more than its class may have.
+    pub fn check_output_limit(&mut self, id: ClientId) {
+        let now = self.now.mono;
+        let Some(client) = self.clients.find_mut(id) else { return };
+        let limits = &self.config.client_output_buffer_limit;
+        let limit = if client.is_subscriber() && !client.is_monitor { limits.pubsub } else { limits.normal };
+        let bytes = client.output_bytes() as u64;
+        let soft = limit.soft > 0 && bytes >= limit.soft;
+        let since = match (soft, client.over_soft_limit) {
+            (true, None) => {
+                client.over_soft_limit = Some(now);
+                now
+            }
+            (true, Some(since)) => since,
+            (false, _) => {
+                client.over_soft_limit = None;
+                now
+            }
+        };
+        let too_long = soft && now.ms_since(since) >= limit.soft_seconds.saturating_mul(1000);
+        if !client.doomed && ((limit.hard > 0 && bytes >= limit.hard) || too_long) {
+            self.stats.output_limit_disconnections += 1;
+            let text = format!("Client id={} scheduled to be closed ASAP for overcoming of output buffer limits.", client.id);
+            self.close_now(id);
+            self.log(LogLevel::Warning, text);
+        }
+    }
+}

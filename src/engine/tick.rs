@@ -1,0 +1,150 @@
+//! What time brings: timeouts, the end of a pause, and one slice of each background job.
+
+use crate::types::value::Value;
+
+use super::blocking::Cause;
+use super::client::ClientId;
+use super::time::{MonoTime, Now};
+use super::Engine;
+
+/// Elements of large values freed in one slice.
+const FREED_PER_SLICE: usize = 2048;
+
+/// State of the periodic work.
+#[derive(Clone, Debug, Default)]
+pub struct Clockwork {
+    /// When the last round of periodic work was done.
+    pub last_round: MonoTime,
+    /// Work is left over: go on at once.
+    pub busy: bool,
+}
+
+impl Engine {
+    /// Does what is due by `now`: call it when [`next_deadline`](Self::next_deadline) has come.
+    pub fn tick(&mut self, now: Now) {
+        self.begin(now);
+        self.answer_timeouts();
+        self.end_pause();
+        if now.mono >= self.next_periodic() {
+            self.server.clock.last_round = now.mono;
+            let effort = self.server.config.active_expire_effort;
+            let more = self.keyspace.expire_slice(effort);
+            let freeing = self.free_slice();
+            self.server.clock.busy = more || freeing;
+            self.settle_effects();
+            self.periodic();
+        }
+        self.run_resumed();
+    }
+
+    /// When periodic work wants to go on.
+    pub(super) fn next_periodic(&self) -> MonoTime {
+        let clock = &self.server.clock;
+        if clock.busy || !self.keyspace.garbage.is_empty() {
+            return clock.last_round;
+        }
+        clock.last_round.plus_ms(1000 / u64::from(self.server.config.hz.clamp(1, 500)))
+    }
+
+    fn answer_timeouts(&mut self) {
+        while let Some(id) = self.server.blocking.overdue(self.server.now.mono) {
+            self.time_out(id);
+        }
+    }
+
+    /// Ends a wait as if its time had run out.
+    pub(super) fn time_out(&mut self, id: ClientId) {
+        let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.as_deref()) else { return };
+        match blocked.cause {
+            Cause::Keys { .. } => self.release(id, |reply| reply.null_array()),
+            Cause::Offset { target, aof, .. } => {
+                let local = i64::from(self.server.persistence.stored_offset >= target);
+                self.release(id, |reply| {
+                    if aof {
+                        reply.array(2);
+                        reply.int(local);
+                    }
+                    reply.int(0);
+                });
+            }
+            Cause::Pause => self.release_paused(id),
+            Cause::Host(_) | Cause::Snapshot => self.release(id, |reply| reply.error("ERR the host did not answer in time")),
+        }
+    }
+
+    fn end_pause(&mut self) {
+        if self.server.pause.is_none_or(|pause| pause.until > self.server.now.mono) {
+            return;
+        }
+        self.server.pause = None;
+        self.resume_paused();
+    }
+
+    /// Runs what CLIENT PAUSE has held back, oldest client first.
+    pub(super) fn resume_paused(&mut self) {
+        let paused: Vec<ClientId> = self
+            .server
+            .clients
+            .iter()
+            .filter(|client| client.blocked.as_ref().is_some_and(|blocked| blocked.cause == Cause::Pause))
+            .map(|client| client.handle)
+            .collect();
+        for id in paused {
+            self.release_paused(id);
+        }
+    }
+
+    /// Frees a slice of large values that were unlinked. True if some are left.
+    fn free_slice(&mut self) -> bool {
+        let Some(value) = self.keyspace.garbage.last_mut() else { return false };
+        let left = match value {
+            Value::Int(_) | Value::String(_) => false,
+            Value::List(list) => list.drain_some(FREED_PER_SLICE),
+            Value::Set(set) => set.drain_some(FREED_PER_SLICE),
+            Value::Hash(hash) => hash.drain_some(FREED_PER_SLICE),
+            Value::Zset(zset) => zset.drain_some(FREED_PER_SLICE),
+        };
+        if !left {
+            self.keyspace.garbage.pop();
+            self.keyspace.stats.lazyfreed += 1;
+        }
+        !self.keyspace.garbage.is_empty()
+    }
+
+    /// Once a round: rates, peaks, idle clients, soft limits, save points.
+    fn periodic(&mut self) {
+        let now = self.server.now;
+        let memory = (self.server.host.used_memory)();
+        let stats = &mut self.server.stats;
+        stats.peak_memory = stats.peak_memory.max(memory);
+        let ms = now.mono.ms();
+        stats.ops_rate.sample(stats.commands_processed, ms);
+        stats.input_rate.sample(stats.net_input, ms);
+        stats.output_rate.sample(stats.net_output, ms);
+        self.check_clients();
+        self.check_save_points();
+    }
+
+    fn check_clients(&mut self) {
+        let timeout = u64::from(self.server.config.timeout) * 1000;
+        let now = self.server.now.mono;
+        let mut idle = Vec::new();
+        let mut swollen = Vec::new();
+        for client in self.server.clients.iter() {
+            let exempt = client.blocked.is_some() || client.is_subscriber() || client.is_monitor;
+            if timeout > 0 && !exempt && now.ms_since(client.last_seen) > timeout {
+                idle.push(client.handle);
+            }
+            if client.over_soft_limit.is_some() {
+                swollen.push(client.handle);
+            }
+        }
+        for id in idle {
+            self.server.stats.client_timeouts += 1;
+            self.server.close_now(id);
+        }
+        for id in swollen {
+            self.server.check_output_limit(id);
+        }
+    }
+}

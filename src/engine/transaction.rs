@@ -1,0 +1,54 @@
+//! MULTI, EXEC and WATCH: the state behind the commands of the same names.
+
+use super::client::{Client, ClientId};
+use super::commands;
+use super::keyspace::Keyspace;
+use super::server::Server;
+use super::spec;
+
+impl Server {
+    /// Ends a client's transaction without running it. Watched keys are forgotten by the caller.
+    pub fn abandon_transaction(&mut self, id: ClientId) {
+        self.clients[id].multi = None;
+    }
+
+    /// Whether a client's queued commands may change data.
+    pub fn queued_writes(&self, id: ClientId) -> bool {
+        self.queued_any(id, spec::WRITE)
+    }
+
+    /// Whether a client's queued commands may need memory.
+    pub fn queued_denyoom(&self, id: ClientId) -> bool {
+        self.queued_any(id, spec::DENYOOM)
+    }
+
+    fn queued_any(&self, id: ClientId, flag: spec::Flags) -> bool {
+        let Some(multi) = &self.clients[id].multi else { return false };
+        multi.queue.iter().any(|(command, _)| commands::table().row(*command).is(flag))
+    }
+}
+
+/// Makes a client watch a key of the selected db.
+pub fn watch(keys: &mut Keyspace, client: &mut Client, key: &[u8]) {
+    let db = keys.db;
+    if client.watched.iter().any(|(d, k)| *d == db && &**k == key) {
+        return;
+    }
+    // A key whose time has come is gone for the watcher; its removal later changes nothing.
+    keys.exists(key);
+    client.watched.push((db, key.into()));
+    keys.dbs[db].watched.entry(key.into()).or_default().push(client.handle);
+}
+
+/// Makes a client forget all it watches.
+pub fn unwatch(keys: &mut Keyspace, client: &mut Client) {
+    for (db, key) in client.watched.drain(..) {
+        if let Some(watchers) = keys.dbs[db].watched.get_mut(&key) {
+            watchers.retain(|id| *id != client.handle);
+            if watchers.is_empty() {
+                keys.dbs[db].watched.remove(&key);
+            }
+        }
+    }
+    client.watch_failed = false;
+}
