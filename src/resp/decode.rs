@@ -266,12 +266,31 @@ impl Decoder {
         Ok(Some(line))
     }
 
+    /// The number of a whole line of one or two digits at `pos`, nearly all there are; moves past it.
+    #[inline]
+    fn short_header(&mut self, buf: &[u8], prefix: u8) -> Option<usize> {
+        let (number, len) = match buf.get(self.pos..)? {
+            [p, a @ b'0'..=b'9', b'\r', _, ..] if *p == prefix => (a - b'0', 4),
+            [p, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] if *p == prefix => {
+                ((a - b'0') * 10 + (b - b'0'), 5)
+            }
+            _ => return None,
+        };
+        self.pos += len;
+        self.scanned = 0;
+        Some(usize::from(number))
+    }
+
     fn multibulk(&mut self, buf: &[u8], limits: &Limits) -> Result<Step, ProtocolError> {
         if self.state == State::Count {
-            let Some(line) = self.header(buf, ProtocolError::BigMultibulkCount)? else {
-                return Ok(Step::Incomplete { wanted: 0 });
+            let count = if let Some(count) = self.short_header(buf, b'*') {
+                count as i64
+            } else {
+                let Some(line) = self.header(buf, ProtocolError::BigMultibulkCount)? else {
+                    return Ok(Step::Incomplete { wanted: 0 });
+                };
+                parse_i64(&line[1..]).ok_or(ProtocolError::MultibulkLength)?
             };
-            let count = parse_i64(&line[1..]).ok_or(ProtocolError::MultibulkLength)?;
             if count > i64::from(i32::MAX) {
                 return Err(ProtocolError::MultibulkLength);
             }
@@ -291,10 +310,16 @@ impl Decoder {
             let len = match self.state {
                 State::Bulk(len) => len,
                 _ => {
-                    let Some(line) = self.header(buf, ProtocolError::BigBulkCount)? else {
-                        return Ok(Step::Incomplete { wanted: 0 });
+                    let len = if let Some(len) = self.short_header(buf, b'$') {
+                        len
+                    } else {
+                        let Some(line) = self.header(buf, ProtocolError::BigBulkCount)? else {
+                            return Ok(Step::Incomplete { wanted: 0 });
+                        };
+                        bulk_len(line)?
                     };
-                    bulk_len(line, limits)?
+                    check_bulk_len(len, limits)?;
+                    len
                 }
             };
             let available = buf.len().saturating_sub(self.pos);
@@ -337,30 +362,28 @@ impl Decoder {
 }
 
 /// The length in a `$` line.
-#[inline]
-fn bulk_len(line: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
-    let digits = match line {
-        [b'$', digits @ ..] => digits,
-        // An empty line: its CR stands where `$` should.
-        _ => {
-            return Err(ProtocolError::ExpectedBulk(
-                line.first().copied().unwrap_or(b'\r'),
-            ));
+fn bulk_len(line: &[u8]) -> Result<usize, ProtocolError> {
+    match line {
+        [b'$', digits @ ..] => {
+            let len = parse_i64(digits).and_then(|len| usize::try_from(len).ok());
+            len.ok_or(ProtocolError::BulkLength)
         }
-    };
-    let len = match digits {
-        [digit @ b'0'..=b'9'] => usize::from(digit - b'0'),
-        _ => parse_i64(digits)
-            .and_then(|len| usize::try_from(len).ok())
-            .ok_or(ProtocolError::BulkLength)?,
-    };
+        // In an empty line, its CR stands where `$` should.
+        _ => Err(ProtocolError::ExpectedBulk(
+            line.first().copied().unwrap_or(b'\r'),
+        )),
+    }
+}
+
+#[inline]
+fn check_bulk_len(len: usize, limits: &Limits) -> Result<(), ProtocolError> {
     if len > limits.max_bulk_len {
         return Err(ProtocolError::BulkLength);
     }
     if len > 16384 && limits.unauthenticated {
         return Err(ProtocolError::UnauthenticatedBulk);
     }
-    Ok(len)
+    Ok(())
 }
 
 fn is_blank(byte: u8) -> bool {

@@ -95,6 +95,20 @@ const POWERS: [u64; 87] = [
     0xeb96bf6ebadf77d9,
     0xaf87023b9bf0ee6b,
 ];
+/// Powers of ten of 32 bits.
+const TENS: [u32; 10] = [
+    1,
+    10,
+    100,
+    1000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
 const FIRST_POWER: i32 = -348;
 const POWER_STEP: i32 = 8;
 
@@ -191,38 +205,29 @@ pub(super) fn digits(value: f64, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
 
 /// Digits of `upper` until the rest lies within the interval, then steps the last digit down towards
 /// `w`.
-fn generate(
-    w: u64,
-    upper: Wide,
-    lower: u64,
-    mut k: i32,
-    out: &mut [u8; MAX_DIGITS],
-) -> (usize, i32) {
+fn generate(w: u64, upper: Wide, lower: u64, k: i32, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
     let mut delta = upper.f - lower;
     let mut distance = upper.f - w;
     let shift = (-upper.e) as u32;
     let one = 1u64 << shift;
-    let mut integer = upper.f >> shift;
+    // The cached power leaves less than 32 bits before the point.
+    let mut integer = (upper.f >> shift) as u32;
     let mut fraction = upper.f & (one - 1);
     let mut count = 0;
 
-    let mut kappa = 10;
-    let mut divisor = 1_000_000_000u64;
+    let mut kappa = integer.checked_ilog10().map_or(0, |log| log as i32 + 1);
     while kappa > 0 {
-        let digit = integer / divisor;
-        if digit != 0 || count != 0 {
-            out[count] = b'0' + digit as u8;
-            count += 1;
-        }
-        integer %= divisor;
         kappa -= 1;
-        let rest = (integer << shift) + fraction;
+        let divisor = TENS[kappa as usize];
+        out[count] = b'0' + (integer / divisor) as u8;
+        count += 1;
+        integer %= divisor;
+        let rest = (u64::from(integer) << shift) + fraction;
         if rest <= delta {
-            k += kappa;
-            step_down(&mut out[count - 1], delta, rest, divisor << shift, distance);
-            return (count, k);
+            let unit = u64::from(divisor) << shift;
+            step_down(&mut out[count - 1], delta, rest, unit, distance);
+            return (count, k + kappa);
         }
-        divisor /= 10;
     }
     loop {
         fraction *= 10;
@@ -236,9 +241,8 @@ fn generate(
         }
         fraction &= one - 1;
         if fraction < delta || count == MAX_DIGITS {
-            k += kappa;
             step_down(&mut out[count - 1], delta, fraction, one, distance);
-            return (count, k);
+            return (count, k + kappa);
         }
     }
 }
