@@ -55,10 +55,13 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 }
 
 /// Parses a size as in redis.conf: digits, then nothing or `b`, `k`, `kb`, `m`, `mb`, `g`, `gb` in any
-/// case. `k` is 1000, `kb` is 1024. A size past 64 bits is refused.
+/// case. `k` is 1000, `kb` is 1024. No digits are 0, as in Redis; a size past 64 bits is refused.
 pub fn parse_memory(text: impl AsRef<[u8]>) -> Option<u64> {
     let text = text.as_ref();
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     const UNITS: [(&[u8], u64); 8] = [
         (b"", 1),
@@ -70,10 +73,9 @@ pub fn parse_memory(text: impl AsRef<[u8]>) -> Option<u64> {
         (b"g", 1_000_000_000),
         (b"gb", 1 << 30),
     ];
-    let (_, factor) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
-    if digits.is_empty() {
-        return None;
-    }
+    let (_, factor) = UNITS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
     let mut value = 0u64;
     for &byte in digits {
         value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
@@ -89,11 +91,29 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
 
 /// As [`parse_f64`], but `nan` is a value, for callers with an error of its own for it.
 pub fn parse_f64_or_nan(text: &[u8]) -> Option<f64> {
-    if text.first()?.is_ascii_whitespace() || text[0] == 0x0b {
+    if matches!(text.first()?, b' ' | 9..=13) {
         return None;
     }
     let parsed = strtod(text);
     (parsed.len == text.len() && !parsed.out_of_range).then_some(parsed.value)
+}
+
+/// Parses an end of a score range: a decimal or `inf`, exclusive after `(` (the second value). Unlike
+/// [`parse_f64`] it takes no hexadecimal, what a double cannot hold becomes infinity or zero, and nothing
+/// is 0.
+pub fn parse_bound(text: &[u8]) -> Option<(f64, bool)> {
+    let (rest, exclusive) = match text {
+        [b'(', rest @ ..] => (rest, true),
+        _ => (text, false),
+    };
+    let Some(first) = rest.first() else {
+        return Some((0.0, exclusive));
+    };
+    if matches!(first, b' ' | 9..=13) || rest.iter().any(|b| b.eq_ignore_ascii_case(&b'x')) {
+        return None;
+    }
+    let parsed = strtod(rest);
+    (parsed.len == rest.len() && !parsed.value.is_nan()).then_some((parsed.value, exclusive))
 }
 
 /// What [`strtod`] read.
@@ -110,8 +130,15 @@ pub struct Parsed {
 /// Reads the longest number at the start of a text like C's `strtod`: leading spaces, sign, decimal or
 /// hexadecimal digits, exponent, `inf`, `infinity`, `nan`, `nan(…)`, in any case.
 pub fn strtod(text: &[u8]) -> Parsed {
-    const NONE: Parsed = Parsed { value: 0.0, len: 0, out_of_range: false };
-    let blanks = text.iter().take_while(|b| matches!(b, b' ' | 9..=13)).count();
+    const NONE: Parsed = Parsed {
+        value: 0.0,
+        len: 0,
+        out_of_range: false,
+    };
+    let blanks = text
+        .iter()
+        .take_while(|b| matches!(b, b' ' | 9..=13))
+        .count();
     let mut at = blanks;
     let negative = text.get(at) == Some(&b'-');
     if negative || text.get(at) == Some(&b'+') {
@@ -129,11 +156,21 @@ pub fn strtod(text: &[u8]) -> Parsed {
         }
         // Only digits, at most one dot and a complete exponent: the standard parser takes them all,
         // and rounds to nearest.
-        let value = std::str::from_utf8(&rest[..scan.len]).ok().and_then(|t| t.parse::<f64>().ok());
+        let value = std::str::from_utf8(&rest[..scan.len])
+            .ok()
+            .and_then(|t| t.parse::<f64>().ok());
         let value = value.unwrap_or(0.0);
-        (value, scan.len, value.is_infinite() || (value == 0.0 && scan.nonzero))
+        (
+            value,
+            scan.len,
+            value.is_infinite() || (value == 0.0 && scan.nonzero),
+        )
     };
-    Parsed { value: if negative { -magnitude } else { magnitude }, len: at + len, out_of_range }
+    Parsed {
+        value: if negative { -magnitude } else { magnitude },
+        len: at + len,
+        out_of_range,
+    }
 }
 
 /// The shape of a decimal number at the start of a text.
@@ -162,19 +199,33 @@ pub(super) fn scan_decimal(text: &[u8]) -> DecimalScan {
         len += 1;
     }
     if !digits {
-        return DecimalScan { len: 0, mantissa_len: 0, nonzero: false };
+        return DecimalScan {
+            len: 0,
+            mantissa_len: 0,
+            nonzero: false,
+        };
     }
     let exponent = exponent_len(&text[len..], b'e');
-    DecimalScan { len: len + exponent, mantissa_len: len, nonzero }
+    DecimalScan {
+        len: len + exponent,
+        mantissa_len: len,
+        nonzero,
+    }
 }
 
 /// Length of a complete exponent (`e+5`), 0 if there is none.
 fn exponent_len(text: &[u8], letter: u8) -> usize {
-    if !text.first().is_some_and(|b| b.eq_ignore_ascii_case(&letter)) {
+    if !text
+        .first()
+        .is_some_and(|b| b.eq_ignore_ascii_case(&letter))
+    {
         return 0;
     }
     let sign = usize::from(matches!(text.get(1), Some(b'+' | b'-')));
-    let digits = text[1 + sign..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let digits = text[1 + sign..]
+        .iter()
+        .take_while(|b| b.is_ascii_digit())
+        .count();
     if digits == 0 { 0 } else { 1 + sign + digits }
 }
 
@@ -189,20 +240,27 @@ pub(super) fn exponent_value(text: &[u8]) -> i64 {
         _ => (false, rest),
     };
     const CLAMP: i64 = 1 << 40;
-    let value = digits.iter().fold(0i64, |v, b| (v * 10 + i64::from(b - b'0')).min(CLAMP));
+    let value = digits
+        .iter()
+        .fold(0i64, |v, b| (v * 10 + i64::from(b - b'0')).min(CLAMP));
     if negative { -value } else { value }
 }
 
 /// `inf`, `infinity`, `nan` and `nan(word)`, with their length.
 pub(super) fn named(text: &[u8]) -> Option<(f64, usize)> {
-    let starts = |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
+    let starts =
+        |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
     if starts(b"infinity") {
         Some((f64::INFINITY, 8))
     } else if starts(b"inf") {
         Some((f64::INFINITY, 3))
     } else if starts(b"nan") {
         let tail = &text[3..];
-        let word = tail.iter().skip(1).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+        let word = tail
+            .iter()
+            .skip(1)
+            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+            .count();
         let closed = tail.first() == Some(&b'(') && tail.get(1 + word) == Some(&b')');
         Some((f64::NAN, if closed { 3 + word + 2 } else { 3 }))
     } else {
@@ -211,9 +269,9 @@ pub(super) fn named(text: &[u8]) -> Option<(f64, usize)> {
 }
 
 /// A hexadecimal number as its leading bits: `significand * 2^exponent`, plus `sticky` if nonzero bits
-/// below were cut off.
+/// below were cut off. At least 125 bits are kept then.
 pub(super) struct HexScan {
-    pub significand: u64,
+    pub significand: u128,
     pub exponent: i64,
     pub sticky: bool,
     pub len: usize,
@@ -224,13 +282,18 @@ pub(super) fn scan_hexadecimal(text: &[u8]) -> Option<HexScan> {
     if text.len() < 3 || text[0] != b'0' || !text[1].eq_ignore_ascii_case(&b'x') {
         return None;
     }
-    let mut scan = HexScan { significand: 0, exponent: 0, sticky: false, len: 2 };
+    let mut scan = HexScan {
+        significand: 0,
+        exponent: 0,
+        sticky: false,
+        len: 2,
+    };
     let (mut digits, mut dot) = (false, false);
     while let Some(&byte) = text.get(scan.len) {
         if let Some(digit) = char::from(byte).to_digit(16) {
             digits = true;
-            if scan.significand >> 60 == 0 {
-                scan.significand = scan.significand << 4 | u64::from(digit);
+            if scan.significand >> 124 == 0 {
+                scan.significand = scan.significand << 4 | u128::from(digit);
                 scan.exponent -= if dot { 4 } else { 0 };
             } else {
                 scan.sticky |= digit != 0;
@@ -252,34 +315,56 @@ pub(super) fn scan_hexadecimal(text: &[u8]) -> Option<HexScan> {
     Some(scan)
 }
 
+/// `wide / 2^drop` rounded half to even; `sticky` says that the true value is a little more than `wide`.
+pub(super) fn shift_right_even(wide: u128, drop: i64, sticky: bool) -> u128 {
+    let (kept, rest) = match drop {
+        ..=0 => return wide << -drop,
+        1..128 => (wide >> drop, wide << (128 - drop)),
+        128 => (0, wide),
+        _ => return 0,
+    };
+    const HALF: u128 = 1 << 127;
+    let up = rest > HALF || (rest == HALF && (sticky || kept & 1 == 1));
+    kept + u128::from(up)
+}
+
 fn hexadecimal(text: &[u8]) -> Option<Parsed> {
-    let scan = scan_hexadecimal(text)?;
-    let len = scan.len;
-    if scan.significand == 0 {
-        return Some(Parsed { value: 0.0, len, out_of_range: false });
+    let HexScan {
+        significand,
+        exponent,
+        sticky,
+        len,
+    } = scan_hexadecimal(text)?;
+    if significand == 0 {
+        return Some(Parsed {
+            value: 0.0,
+            len,
+            out_of_range: false,
+        });
     }
-    // Top bit to bit 63; the value is then `significand * 2^exponent` with exponent adjusted.
-    let shift = scan.significand.leading_zeros();
-    let significand = scan.significand << shift;
-    let top = scan.exponent - i64::from(shift) + 63;
+    // Binary exponent of the top bit, then of the last bit that is kept.
+    let top = exponent + 127 - i64::from(significand.leading_zeros());
     if top > 1023 {
-        return Some(Parsed { value: f64::INFINITY, len, out_of_range: true });
+        return Some(Parsed {
+            value: f64::INFINITY,
+            len,
+            out_of_range: true,
+        });
     }
-    // Bits to cut: 11 for a normal number, more for a subnormal one.
-    let cut = 11 + (-1022 - top).max(0);
-    if cut > 64 {
-        return Some(Parsed { value: 0.0, len, out_of_range: true });
-    }
-    let wide = u128::from(significand) << 64 >> cut;
-    let (mut kept, rest) = ((wide >> 64) as u64, wide as u64);
-    let half = 1 << 63;
-    if rest > half || (rest == half && (scan.sticky || kept & 1 == 1)) {
-        kept += 1;
-    }
+    let last = (top - 52).max(-1074);
+    let kept = shift_right_even(significand, last - exponent, sticky) as u64;
     // A carry out of the significand moves into the exponent field by itself.
-    let bits = if top >= -1022 { ((top + 1022) as u64) << 52 } else { 0 };
+    let bits = if top >= -1022 {
+        ((top + 1022) as u64) << 52
+    } else {
+        0
+    };
     let value = f64::from_bits(bits + kept);
-    Some(Parsed { value, len, out_of_range: value.is_infinite() || value == 0.0 })
+    Some(Parsed {
+        value,
+        len,
+        out_of_range: value.is_infinite() || value == 0.0,
+    })
 }
 
 /// Scratch space for [`format_i64`].
@@ -391,6 +476,226 @@ fn write_digits(digits: &[u8], k: i32, at: usize, out: &mut [u8; 40]) -> usize {
         at = put(out, at, b".");
         at = put(out, at, &digits[1..kept]);
     }
-    at = put(out, at, if k + kept as i32 - 1 < 0 { b"e-" } else { b"e+" });
-    put(out, at, itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes())
+    at = put(
+        out,
+        at,
+        if k + kept as i32 - 1 < 0 {
+            b"e-"
+        } else {
+            b"e+"
+        },
+    );
+    put(
+        out,
+        at,
+        itoa::Buffer::new()
+            .format(exponent.unsigned_abs())
+            .as_bytes(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(seed: u64) -> impl FnMut() -> u64 {
+        let mut state = seed | 1;
+        move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        }
+    }
+
+    fn shown(value: f64) -> String {
+        format_f64(value, &mut FloatBuf::new()).to_string()
+    }
+
+    #[test]
+    fn integers_are_canonical() {
+        for text in [
+            "0",
+            "1",
+            "-1",
+            "10",
+            "9223372036854775807",
+            "-9223372036854775808",
+        ] {
+            assert_eq!(parse_i64(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            "+1",
+            "01",
+            "-0",
+            "-01",
+            " 1",
+            "1 ",
+            "1a",
+            "9223372036854775808",
+            "0x1",
+        ] {
+            assert_eq!(parse_i64(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse_i64(b"-9223372036854775809"), None);
+        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u64(b"18446744073709551616"), None);
+        assert_eq!(parse_u64(b"184467440737095516150"), None);
+        let mut next = random(1);
+        for _ in 0..10_000 {
+            let value = (next() >> (next() % 64)) as i64;
+            let mut buf = IntBuf::new();
+            assert_eq!(
+                parse_i64(format_i64(value, &mut buf).as_bytes()),
+                Some(value)
+            );
+            assert_eq!(
+                parse_i64(format_i64(value.wrapping_neg(), &mut buf).as_bytes()),
+                Some(-value)
+            );
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, size) in [
+            ("100", Some(100)),
+            ("1b", Some(1)),
+            ("1k", Some(1000)),
+            ("1Kb", Some(1024)),
+            ("512MB", Some(512 << 20)),
+            ("1g", Some(1_000_000_000)),
+            ("1gb", Some(1 << 30)),
+            ("kb", Some(0)),
+            ("-1", None),
+            ("1.5gb", None),
+            ("1 kb", None),
+            ("1t", None),
+            ("18446744073709551616", None),
+            ("20000000000gb", None),
+        ] {
+            assert_eq!(parse_memory(text), size, "{text}");
+        }
+    }
+
+    #[test]
+    fn doubles_are_read_like_c() {
+        for (text, value) in [
+            ("1", 1.0),
+            ("+1.", 1.0),
+            ("-.5e1", -5.0),
+            ("1E5", 1e5),
+            ("0x10", 16.0),
+            ("-0X1.8p-1", -0.75),
+            ("0x1.fffffffffffff7p0", 2.0 - f64::EPSILON),
+            ("0x1.fffffffffffff8p0", 2.0),
+            ("0x1.8p-1075", f64::from_bits(1)),
+            ("0x1p-1022", f64::MIN_POSITIVE),
+            ("iNf", f64::INFINITY),
+            ("-Infinity", f64::NEG_INFINITY),
+            ("0e99999999999999999999", 0.0),
+            ("2.5e-324", f64::from_bits(1)),
+            ("1e0000000000000000000000005", 1e5),
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text}");
+        }
+        for text in [
+            "",
+            " 1",
+            "1 ",
+            "\x0b1",
+            ".",
+            "-",
+            "1e",
+            "1e+",
+            "1..2",
+            "nan",
+            "-nan(1)",
+            "infinit",
+            "0x",
+            "0xg",
+            "0x1p",
+            "1e400",
+            "1e-400",
+            "0x1p-1075",
+            "0x1.fffffffffffff8p1023",
+            "1\0",
+            "1_0",
+            "++1",
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
+        }
+        assert!(parse_f64_or_nan(b"nan").is_some_and(f64::is_nan));
+        assert_eq!(
+            strtod(b" 12abc"),
+            Parsed {
+                value: 12.0,
+                len: 3,
+                out_of_range: false
+            }
+        );
+        assert_eq!(strtod(b"0xg").len, 1);
+        assert_eq!(strtod(b"nan(ab_1)x").len, 9);
+        assert_eq!(strtod(b" x").len, 0);
+        let huge = [&b"0x"[..], &[b'f'; 400], b"p-1600"].concat();
+        assert_eq!(parse_f64(&huge), Some(1.0));
+    }
+
+    #[test]
+    fn bounds() {
+        assert_eq!(parse_bound(b"(1.5"), Some((1.5, true)));
+        assert_eq!(parse_bound(b"-inf"), Some((f64::NEG_INFINITY, false)));
+        assert_eq!(parse_bound(b"1e400"), Some((f64::INFINITY, false)));
+        assert_eq!(parse_bound(b"("), Some((0.0, true)));
+        for text in ["((1", " 1", "1 ", "0x5", "nan", "a", "( 1"] {
+            assert_eq!(parse_bound(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn doubles_print_as_scores() {
+        for (value, text) in [
+            (0.1, "0.1"),
+            (-0.0, "-0"),
+            (3.0, "3"),
+            (1e-7, "1e-7"),
+            (0.00001, "0.00001"),
+            (1.5e-5, "0.000015"),
+            (1e17, "100000000000000000"),
+            (1e20, "1e+20"),
+            (1e100, "1e+100"),
+            (-1.5e-300, "-1.5e-300"),
+            (123_456_789.123_456_79, "1.2345678912345679e+8"),
+            (12_345_678_901_234_567_890.0, "12345678901234567000"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::from_bits(1), "5e-324"),
+            (f64::NAN, "nan"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(shown(value), text);
+        }
+    }
+
+    #[test]
+    fn printed_doubles_read_back() {
+        let mut next = random(2);
+        for i in 0..200_000u64 {
+            let bits = match i % 3 {
+                0 => next(),
+                1 => (next() as f64 / 1000.0).to_bits(),
+                // Near powers of two and in the subnormals.
+                _ => ((next() % 2048) << 52)
+                    .wrapping_add(next() % 5)
+                    .wrapping_sub(2),
+            };
+            let value = f64::from_bits(bits);
+            if !value.is_nan() {
+                let text = shown(value);
+                assert!(text.len() <= 26, "{text}");
+                assert_eq!(text.parse::<f64>().unwrap().to_bits(), bits, "{text}");
+            }
+        }
+    }
 }

@@ -95,6 +95,20 @@ const POWERS: [u64; 87] = [
     0xeb96bf6ebadf77d9,
     0xaf87023b9bf0ee6b,
 ];
+/// Powers of ten of 32 bits.
+const TENS: [u32; 10] = [
+    1,
+    10,
+    100,
+    1000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
 const FIRST_POWER: i32 = -348;
 const POWER_STEP: i32 = 8;
 
@@ -111,13 +125,19 @@ struct Wide {
 impl Wide {
     fn normalized(self) -> Wide {
         let shift = self.f.leading_zeros();
-        Wide { f: self.f << shift, e: self.e - shift as i32 }
+        Wide {
+            f: self.f << shift,
+            e: self.e - shift as i32,
+        }
     }
 
     /// The upper half of the product, rounded half up.
     fn times(self, other: Wide) -> Wide {
         let product = u128::from(self.f) * u128::from(other.f) + (1 << 63);
-        Wide { f: (product >> 64) as u64, e: self.e + other.e + 64 }
+        Wide {
+            f: (product >> 64) as u64,
+            e: self.e + other.e + 64,
+        }
     }
 }
 
@@ -130,7 +150,10 @@ fn cached_power(e: i32) -> (Wide, i32) {
     loop {
         let k = FIRST_POWER + index * POWER_STEP;
         // floor(log2(10^k)) by multiplication, exact over the table.
-        let power = Wide { f: POWERS[index as usize], e: ((k * 1_741_647) >> 19) - 63 };
+        let power = Wide {
+            f: POWERS[index as usize],
+            e: ((k * 1_741_647) >> 19) - 63,
+        };
         match e + power.e + 64 {
             ..-60 => index += 1,
             -31.. => index -= 1,
@@ -147,15 +170,28 @@ pub(super) fn digits(value: f64, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
     let biased = ((bits >> 52) & 0x7ff) as i32;
     let fraction = bits & (HIDDEN - 1);
     let w = match biased {
-        0 => Wide { f: fraction, e: -1074 },
-        _ => Wide { f: fraction | HIDDEN, e: biased - 1075 },
+        0 => Wide {
+            f: fraction,
+            e: -1074,
+        },
+        _ => Wide {
+            f: fraction | HIDDEN,
+            e: biased - 1075,
+        },
     };
     // Halfway to the neighbours: everything between reads back as `value`. Below a power of two the
     // neighbour is twice as near.
-    let upper = Wide { f: (w.f << 1) + 1, e: w.e - 1 }.normalized();
+    let upper = Wide {
+        f: (w.f << 1) + 1,
+        e: w.e - 1,
+    }
+    .normalized();
     let near = if w.f == HIDDEN { 2 } else { 1 };
     let lower_e = w.e - near;
-    let lower = Wide { f: ((w.f << near) - 1) << (lower_e - upper.e), e: upper.e };
+    let lower = Wide {
+        f: ((w.f << near) - 1) << (lower_e - upper.e),
+        e: upper.e,
+    };
 
     let (power, k) = cached_power(upper.e);
     let w = w.normalized().times(power);
@@ -169,32 +205,29 @@ pub(super) fn digits(value: f64, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
 
 /// Digits of `upper` until the rest lies within the interval, then steps the last digit down towards
 /// `w`.
-fn generate(w: u64, upper: Wide, lower: u64, mut k: i32, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
+fn generate(w: u64, upper: Wide, lower: u64, k: i32, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
     let mut delta = upper.f - lower;
     let mut distance = upper.f - w;
     let shift = (-upper.e) as u32;
     let one = 1u64 << shift;
-    let mut integer = upper.f >> shift;
+    // The cached power leaves less than 32 bits before the point.
+    let mut integer = (upper.f >> shift) as u32;
     let mut fraction = upper.f & (one - 1);
     let mut count = 0;
 
-    let mut kappa = 10;
-    let mut divisor = 1_000_000_000u64;
+    let mut kappa = integer.checked_ilog10().map_or(0, |log| log as i32 + 1);
     while kappa > 0 {
-        let digit = integer / divisor;
-        if digit != 0 || count != 0 {
-            out[count] = b'0' + digit as u8;
-            count += 1;
-        }
-        integer %= divisor;
         kappa -= 1;
-        let rest = (integer << shift) + fraction;
+        let divisor = TENS[kappa as usize];
+        out[count] = b'0' + (integer / divisor) as u8;
+        count += 1;
+        integer %= divisor;
+        let rest = (u64::from(integer) << shift) + fraction;
         if rest <= delta {
-            k += kappa;
-            step_down(&mut out[count - 1], delta, rest, divisor << shift, distance);
-            return (count, k);
+            let unit = u64::from(divisor) << shift;
+            step_down(&mut out[count - 1], delta, rest, unit, distance);
+            return (count, k + kappa);
         }
-        divisor /= 10;
     }
     loop {
         fraction *= 10;
@@ -208,9 +241,8 @@ fn generate(w: u64, upper: Wide, lower: u64, mut k: i32, out: &mut [u8; MAX_DIGI
         }
         fraction &= one - 1;
         if fraction < delta || count == MAX_DIGITS {
-            k += kappa;
             step_down(&mut out[count - 1], delta, fraction, one, distance);
-            return (count, k);
+            return (count, k + kappa);
         }
     }
 }
