@@ -276,8 +276,12 @@ impl Listpack {
 
     /// Bytes one element takes as an entry, its backlen included.
     pub fn entry_len(element: &[u8]) -> usize {
-        let head = Encoded::new(Item::Bytes(element));
-        head.len()
+        Self::item_entry_len(Item::Bytes(element))
+    }
+
+    /// As [`Listpack::entry_len`], for an item.
+    pub fn item_entry_len(item: Item) -> usize {
+        Encoded::new(item).len()
     }
 
     fn header_count(&self) -> usize {
