@@ -254,6 +254,14 @@ fn read(rng: &mut Rng, list: &List, model: &[Vec<u8>]) {
             .iter()
             .eq(before.iter().rev().take(count))
     );
+    let mut folded = Vec::new();
+    list.range(at, count)
+        .for_each(|item| folded.push(item.to_vec()));
+    list.range_rev(at, count)
+        .for_each(|item| folded.push(item.to_vec()));
+    let mut again = contents(list.range(at, count));
+    again.extend(contents(list.range_rev(at, count)));
+    assert_eq!(folded, again);
     assert_eq!(list.range(usize::MAX, 3).count(), 0);
     assert_eq!(list.range_rev(usize::MAX, 3).count(), 0);
     let value = model.get(at).cloned().unwrap_or_default();

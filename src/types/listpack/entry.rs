@@ -162,21 +162,38 @@ pub(super) fn head_and_data(buf: &[u8], offset: usize) -> (usize, usize) {
 /// Offset right after the entry at `offset`.
 #[inline]
 pub(super) fn entry_end(buf: &[u8], offset: usize) -> usize {
-    let (head, data) = head_and_data(buf, offset);
-    offset + head + data + backlen_len(head + data)
+    // Short strings and small integers are nearly all there is.
+    match buf[offset] {
+        0x00..=0x7F => offset + 2,
+        code @ 0x80..=0xBF => offset + 2 + usize::from(code & 0x3F),
+        _ => {
+            let (head, data) = head_and_data(buf, offset);
+            offset + head + data + backlen_len(head + data)
+        }
+    }
 }
 
 /// The element at `offset` and the offset right after its entry.
 #[inline]
 pub(super) fn decode(buf: &[u8], offset: usize) -> (Item<'_>, usize) {
+    match buf[offset] {
+        code @ 0x00..=0x7F => (Item::Int(i64::from(code)), offset + 2),
+        code @ 0x80..=0xBF => {
+            let body = offset + 1;
+            let end = body + usize::from(code & 0x3F);
+            (Item::Bytes(&buf[body..end]), end + 1)
+        }
+        code => decode_wide(buf, offset, code),
+    }
+}
+
+/// [`decode`] for the encodings of more than one byte.
+fn decode_wide(buf: &[u8], offset: usize, code: u8) -> (Item<'_>, usize) {
     let (head, data) = head_and_data(buf, offset);
     let body = offset + head;
     let next = body + data + backlen_len(head + data);
-    let code = buf[offset];
     let rest = &buf[offset + 1..];
     let item = match code {
-        0x00..=0x7F => Item::Int(i64::from(code)),
-        0x80..=0xBF | 0xE0..=0xEF | 0xF0 => Item::Bytes(&buf[body..body + data]),
         0xC0..=0xDF => {
             let raw = u16::from_be_bytes([code & 0x1F, rest[0]]);
             // The sign is bit 12.
@@ -187,9 +204,10 @@ pub(super) fn decode(buf: &[u8], offset: usize) -> (Item<'_>, usize) {
             i32::from_le_bytes([0, rest[0], rest[1], rest[2]]) >> 8,
         )),
         0xF3 => Item::Int(i64::from(le_u32(rest) as i32)),
-        _ => Item::Int(i64::from_le_bytes(
+        0xF4 => Item::Int(i64::from_le_bytes(
             rest[..8].try_into().expect("eight bytes"),
         )),
+        _ => Item::Bytes(&buf[body..body + data]),
     };
     (item, next)
 }
