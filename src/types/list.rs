@@ -397,35 +397,29 @@ impl List {
 
     /// Inserts before the first element equal to `pivot`; false if there is none.
     pub fn insert_before(&mut self, pivot: &[u8], element: &[u8], limits: &ListLimits) -> bool {
-        self.insert(pivot, element, 0, limits)
+        self.insert(pivot, element, false, limits)
     }
 
     /// Inserts after the first element equal to `pivot`; false if there is none.
     pub fn insert_after(&mut self, pivot: &[u8], element: &[u8], limits: &ListLimits) -> bool {
-        self.insert(pivot, element, 1, limits)
+        self.insert(pivot, element, true, limits)
     }
 
-    /// Inserts `distance` after the place of the pivot. The list grows whether or not the pivot
+    /// Inserts next to the pivot. The list grows whether or not the pivot
     /// is there, as in Redis.
-    fn insert(
-        &mut self,
-        pivot: &[u8],
-        element: &[u8],
-        distance: usize,
-        limits: &ListLimits,
-    ) -> bool {
+    fn insert(&mut self, pivot: &[u8], element: &[u8], after: bool, limits: &ListLimits) -> bool {
         self.try_grow(element.len(), 1, limits);
         match &mut self.repr {
             Repr::Packed(pack) => match pack.find(pivot, 0) {
                 None => return false,
-                Some(at) if distance == 0 => pack.insert_before(at, element),
+                Some(at) if !after => pack.insert_before(at, element),
                 Some(at) => pack.insert_after(at, element),
             },
             Repr::Quick(quick) => {
                 let Some((n, i)) = quick.find(&Needle::new(pivot)) else {
                     return false;
                 };
-                quick.insert(n, i + distance, element, limits);
+                quick.insert(n, i, after, element, limits);
                 0
             }
         };

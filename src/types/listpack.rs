@@ -222,10 +222,13 @@ impl fmt::Debug for Listpack {
 
 /// Construction, bytes in and out, sizes.
 impl Listpack {
+    /// Bytes of a listpack without elements.
+    pub const EMPTY_BYTES: usize = HEADER + 1;
+
     /// An empty listpack.
     pub fn new() -> Self {
         Listpack {
-            buf: vec![HEADER as u8 + 1, 0, 0, 0, 0, 0, END],
+            buf: vec![Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END],
         }
     }
 

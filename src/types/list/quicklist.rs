@@ -214,78 +214,109 @@ impl Quicklist {
         ) && pack.fits(element.len() + ENTRY_OVERHEAD)
     }
 
-    /// Inserts into the node `n` before its element `i`, or after its last one.
-    pub fn insert(&mut self, n: usize, i: usize, element: &[u8], limits: &ListLimits) {
+    /// Inserts next to the element `i` of the node `n`: into that node, else into the neighbour
+    /// beyond it, else into a new node there; and if the node is full and the place inside it, the
+    /// node is cut at that place.
+    pub fn insert(&mut self, n: usize, i: usize, after: bool, element: &[u8], limits: &ListLimits) {
         let large = limits.is_large(element.len());
+        let at = i + usize::from(after);
+        let edge = at == 0 || at == self.nodes[n].count();
         if !large && self.accepts(n, element, limits) {
-            self.edit(n, |node| node.insert(i, element));
-        } else if i == 0 {
-            self.insert_between(n, element, limits);
-        } else if i == self.nodes[n].count() {
-            self.insert_between(n + 1, element, limits);
+            self.edit(n, |node| node.insert(at, element));
+        } else if edge {
+            let beyond = if after { n + 1 } else { n.wrapping_sub(1) };
+            if !large && self.accepts(beyond, element, limits) {
+                let at = if after { 0 } else { self.nodes[beyond].count() };
+                self.edit(beyond, |node| node.insert(at, element));
+            } else {
+                self.add_node(n + usize::from(after), Node::of(element, large));
+            }
         } else {
-            let tail = self.edit(n, |node| node.edit(|pack| pack.split_off(i)));
-            let tail = tail.expect("a plain node has no inner boundary");
-            self.add_node(n + 1, Node::new(NodeBody::Packed(tail)));
-            self.insert_between(n + 1, element, limits);
-            // What lies around the cut may be small now.
-            self.merge(n + 1, limits);
-            self.merge(n, limits);
-            self.merge(n.wrapping_sub(1), limits);
+            self.cut(n, at);
+            if large {
+                self.add_node(n + 1, Node::of(element, true));
+                return;
+            }
+            // The new element joins the part without its pivot.
+            let (joined, centre) = if after { (n + 1, n) } else { (n, n + 1) };
+            let at = if after { 0 } else { self.nodes[n].count() };
+            self.edit(joined, |node| node.insert(at, element));
+            self.merge_around(centre, limits);
         }
     }
 
-    /// Inserts between the nodes `n - 1` and `n`: into one of them if it has room.
-    fn insert_between(&mut self, n: usize, element: &[u8], limits: &ListLimits) {
-        let large = limits.is_large(element.len());
-        if !large && self.accepts(n.wrapping_sub(1), element, limits) {
-            self.edit(n - 1, |node| node.edit(|pack| pack.push_back(element)));
-        } else if !large && self.accepts(n, element, limits) {
-            self.edit(n, |node| node.edit(|pack| pack.push_front(element)));
-        } else {
-            self.add_node(n, Node::of(element, large));
+    /// Cuts the packed node `n` before its element `i`, which is not its first one.
+    fn cut(&mut self, n: usize, i: usize) {
+        let tail = self.edit(n, |node| node.edit(|pack| pack.split_off(i)));
+        let tail = tail.expect("a plain node has nothing to cut between");
+        self.add_node(n + 1, Node::new(NodeBody::Packed(tail)));
+    }
+
+    /// Merges what is small around the node `n`: the two before it, the two after it, then it
+    /// with both sides. The order is Redis', since it decides how many nodes are left.
+    fn merge_around(&mut self, n: usize, limits: &ListLimits) {
+        let mut n = n;
+        if n >= 2 && self.merge(n - 2, limits) {
+            n -= 1;
         }
+        self.merge(n + 1, limits);
+        if n >= 1 && self.merge(n - 1, limits) {
+            n -= 1;
+        }
+        self.merge(n, limits);
     }
 
     /// Merges the node `n` with the one after it, if both are packed and fit into one.
-    fn merge(&mut self, n: usize, limits: &ListLimits) {
+    fn merge(&mut self, n: usize, limits: &ListLimits) -> bool {
         let pack = |n: usize| self.nodes.get(n).and_then(Node::pack);
-        let (Some(left), Some(right)) = (pack(n), pack(n.wrapping_add(1))) else {
-            return;
+        let (Some(left), Some(right)) = (pack(n), pack(n + 1)) else {
+            return false;
         };
         let count = self.nodes[n].count() + self.nodes[n + 1].count();
-        if limits.exceeded(left.byte_len() + right.byte_len(), count) {
-            return;
+        let bytes = left.byte_len() + right.byte_len() - Listpack::EMPTY_BYTES;
+        if limits.exceeded(bytes, count) {
+            return false;
         }
         if let Some(NodeBody::Packed(right)) = self.take_node(n + 1).map(Node::into_body) {
             self.edit(n, |node| node.edit(|pack| pack.append(&right)));
         }
+        true
     }
 
-    /// Replaces the element with this index, which must be there.
+    /// Replaces the element with this index, which must be there. It stays where it is unless it
+    /// changes between packed and plain, or would put its node over the limit.
     pub fn set(&mut self, index: usize, element: &[u8], limits: &ListLimits) {
         let (n, i) = self.locate(index).expect("index within the list");
         let large = limits.is_large(element.len());
         let node = &self.nodes[n];
-        let in_place = match node.pack() {
-            None => large,
-            Some(pack) => {
-                let old = Listpack::item_entry_len(node.item(i));
-                let bytes = pack.byte_len() - old + element.len() + ENTRY_OVERHEAD;
-                let shorter = Listpack::entry_len(element) <= old;
-                !large && (shorter || node.count() == 1 || !limits.exceeded(bytes, node.count()))
+        let Some(pack) = node.pack() else {
+            if large {
+                self.edit(n, |node| node.replace(0, element));
+            } else {
+                self.insert(n, 0, true, element, limits);
+                self.drop_nodes(n, n + 1);
             }
+            return;
         };
-        if in_place {
+        let old = Listpack::item_entry_len(node.item(i));
+        let new = Listpack::entry_len(element);
+        let fits = new <= old
+            || node.count() == 1
+            || !limits.exceeded(pack.byte_len() - old + new, node.count());
+        if !large && fits {
             self.edit(n, |node| node.replace(i, element));
             return;
         }
-        self.edit(n, |node| node.delete_range(i, 1));
-        if self.nodes[n].count() > 0 {
-            self.insert(n, i, element, limits);
-        } else {
+        // The old element is the last of the node, then; the new one gets a node after it.
+        if i + 1 < node.count() {
+            self.cut(n, i + 1);
+        }
+        self.add_node(n + 1, Node::of(element, large));
+        if i == 0 {
             self.drop_nodes(n, n + 1);
-            self.insert_between(n, element, limits);
+        } else {
+            self.edit(n, |node| node.delete_range(i, 1));
+            self.merge_around(n + 1, limits);
         }
     }
 
