@@ -1,1 +1,3 @@
 //! The engine: Redis without I/O.
+
+pub mod config;
