@@ -371,26 +371,26 @@ impl Invocation {
             rest = options;
         }
         start.sentinel = args.iter().any(|arg| arg == b"--sentinel");
-        start.read_options(rest, start.config_file.is_none());
+        start.read_options(rest);
         Invocation::Run(start)
-    }
-
-    /// Turns `--name value…` into lines. An argument that starts with `--` is a name only if the
-    /// name before it has its value.
-    fn is_option(arg: &[u8]) -> bool {
-        arg.starts_with(b"--")
     }
 }
 
+fn is_option(arg: &[u8]) -> bool {
+    arg.starts_with(b"--")
+}
+
 impl Start {
-    fn read_options(&mut self, args: &[Text], first_is_first: bool) {
+    /// Turns `--name value…` into lines. An argument that starts with `--` is a name only if the
+    /// name before it has its value.
+    fn read_options(&mut self, args: &[Text]) {
         let mut has_value = true;
         for (at, arg) in args.iter().enumerate() {
-            let first = at == 0 && first_is_first;
+            let first = at == 0 && self.config_file.is_none();
             let next = args.get(at + 1);
             if arg == b"-" && (first || next.is_none()) {
                 self.config_from_stdin = true;
-            } else if has_value && Invocation::is_option(arg) {
+            } else if has_value && is_option(arg) {
                 if !self.options.is_empty() {
                     self.options.push(b'\n');
                 }
@@ -398,7 +398,7 @@ impl Start {
                 self.options.push(b' ');
                 has_value = parse_line(arg).is_none_or(|words| words.len() != 1);
                 // These two may stand without a value.
-                let alone = next.is_none_or(|next| Invocation::is_option(next));
+                let alone = next.is_none_or(|next| is_option(next));
                 if alone && arg.eq_ignore_ascii_case(b"--save") {
                     self.options.extend(b"\"\"");
                     has_value = true;

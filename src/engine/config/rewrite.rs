@@ -101,6 +101,9 @@ impl File {
     fn append(&mut self, line: Text) {
         if !self.signed {
             self.signed = true;
+            if !self.lines.is_empty() {
+                self.lines.push(Text::new());
+            }
             self.lines.push(SIGNATURE.to_vec());
         }
         self.lines.push(line);

@@ -231,27 +231,33 @@ fn parse_number(kind: &Kind, text: &[u8]) -> Result<i64, Reason> {
     else {
         unreachable!("a number field has a number kind")
     };
-    let value = match notation {
-        Notation::Plain => parse_int(text).ok_or("argument couldn't be parsed into an integer")?,
-        Notation::Memory if min < 0 && text.starts_with(b"-") => {
-            parse_int(text).ok_or("argument must be a memory value")?
-        }
-        Notation::Memory => parse_memory(text).ok_or("argument must be a memory value")? as i64,
-        Notation::Octal => {
-            parse_loose(text, 8).ok_or("argument couldn't be parsed as an octal number")?
-        }
+    let value: i128 = match notation {
+        Notation::Plain => parse_int(text)
+            .ok_or("argument couldn't be parsed into an integer")?
+            .into(),
+        Notation::Memory if min < 0 && text.starts_with(b"-") => parse_int(text)
+            .ok_or("argument must be a memory value")?
+            .into(),
+        Notation::Memory => parse_memory(text)
+            .ok_or("argument must be a memory value")?
+            .into(),
+        Notation::Octal => parse_loose(text, 8)
+            .ok_or("argument couldn't be parsed as an octal number")?
+            .into(),
     };
-    if unsigned && value < 0 {
+    // Redis holds the number in an i64 here, where too many bytes look negative.
+    if unsigned && (value < 0 || value > i64::MAX.into()) {
         return Err("argument must be greater or equal to 0".into());
     }
-    if value < min || value > max {
+    let (low, high) = (i128::from(min), i128::from(max));
+    if value < low || value > high {
         return Err(match notation {
             Notation::Octal => format!("argument must be between {min:o} and {max:o} inclusive"),
             _ => format!("argument must be between {min} and {max} inclusive"),
         }
         .into());
     }
-    Ok(value)
+    Ok(value as i64)
 }
 
 macro_rules! numbers {
