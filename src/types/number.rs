@@ -1,1 +1,478 @@
 //! Strict parsing and exact formatting of numbers.
+//!
+//! Text in, number out, and back: integers as Redis' `string2ll` accepts them, doubles as its
+//! `string2d` reads and `d2string` prints them, sizes as in redis.conf. Not here: the 80-bit
+//! arithmetic of INCRBYFLOAT (`long_double`).
+//!
+//! Invariants: no function panics on any input; [`format_i64`] of a number parses back to it with
+//! [`parse_i64`], [`format_f64`] with [`parse_f64`] (NaN excepted).
+//!
+//! Counterpart: util.c in Redis.
+
+mod grisu;
+
+/// Parses a canonical decimal: no plus sign, leading zero, space or `-0`.
+pub fn parse_i64(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    let magnitude = parse_u64(digits)?;
+    if !negative {
+        i64::try_from(magnitude).ok()
+    } else if magnitude == 0 {
+        None
+    } else {
+        0i64.checked_sub_unsigned(magnitude)
+    }
+}
+
+/// Parses a canonical unsigned decimal: digits only, no leading zero.
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    match text {
+        [b'0'] => return Some(0),
+        [b'1'..=b'9', ..] if text.len() <= 20 => {}
+        _ => return None,
+    }
+    // Nineteen digits cannot overflow.
+    let (head, tail) = text.split_at(text.len().min(19));
+    let mut value = 0u64;
+    for &byte in head {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+    }
+    for &byte in tail {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(value)
+}
+
+/// Parses a size as in redis.conf: digits, then nothing or `b`, `k`, `kb`, `m`, `mb`, `g`, `gb` in any
+/// case. `k` is 1000, `kb` is 1024. A size past 64 bits is refused.
+pub fn parse_memory(text: impl AsRef<[u8]>) -> Option<u64> {
+    let text = text.as_ref();
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    const UNITS: [(&[u8], u64); 8] = [
+        (b"", 1),
+        (b"b", 1),
+        (b"k", 1000),
+        (b"kb", 1 << 10),
+        (b"m", 1_000_000),
+        (b"mb", 1 << 20),
+        (b"g", 1_000_000_000),
+        (b"gb", 1 << 30),
+    ];
+    let (_, factor) = UNITS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+    if digits.is_empty() {
+        return None;
+    }
+    let mut value = 0u64;
+    for &byte in digits {
+        value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+    }
+    value.checked_mul(*factor)
+}
+
+/// Parses a whole text as a double: decimal or hexadecimal, `inf`, `infinity`, signs. Refused are
+/// spaces, trailing bytes, NaN, and what a double cannot hold (1e400, 1e-400).
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    parse_f64_or_nan(text).filter(|value| !value.is_nan())
+}
+
+/// As [`parse_f64`], but `nan` is a value, for callers with an error of its own for it.
+pub fn parse_f64_or_nan(text: &[u8]) -> Option<f64> {
+    if text.first()?.is_ascii_whitespace() || text[0] == 0x0b {
+        return None;
+    }
+    let parsed = strtod(text);
+    (parsed.len == text.len() && !parsed.out_of_range).then_some(parsed.value)
+}
+
+/// What [`strtod`] read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parsed {
+    /// The number, 0 if there is none.
+    pub value: f64,
+    /// Bytes read, 0 if there is no number.
+    pub len: usize,
+    /// The text names a number that became infinity or zero.
+    pub out_of_range: bool,
+}
+
+/// Reads the longest number at the start of a text like C's `strtod`: leading spaces, sign, decimal or
+/// hexadecimal digits, exponent, `inf`, `infinity`, `nan`, `nan(…)`, in any case.
+pub fn strtod(text: &[u8]) -> Parsed {
+    const NONE: Parsed = Parsed {
+        value: 0.0,
+        len: 0,
+        out_of_range: false,
+    };
+    let blanks = text
+        .iter()
+        .take_while(|b| matches!(b, b' ' | 9..=13))
+        .count();
+    let mut at = blanks;
+    let negative = text.get(at) == Some(&b'-');
+    if negative || text.get(at) == Some(&b'+') {
+        at += 1;
+    }
+    let rest = &text[at..];
+    let (magnitude, len, out_of_range) = if let Some((value, len)) = named(rest) {
+        (value, len, false)
+    } else if let Some(hex) = hexadecimal(rest) {
+        (hex.value, hex.len, hex.out_of_range)
+    } else {
+        let scan = scan_decimal(rest);
+        if scan.len == 0 {
+            return NONE;
+        }
+        // Only digits, at most one dot and a complete exponent: the standard parser takes them all,
+        // and rounds to nearest.
+        let value = std::str::from_utf8(&rest[..scan.len])
+            .ok()
+            .and_then(|t| t.parse::<f64>().ok());
+        let value = value.unwrap_or(0.0);
+        (
+            value,
+            scan.len,
+            value.is_infinite() || (value == 0.0 && scan.nonzero),
+        )
+    };
+    Parsed {
+        value: if negative { -magnitude } else { magnitude },
+        len: at + len,
+        out_of_range,
+    }
+}
+
+/// The shape of a decimal number at the start of a text.
+pub(super) struct DecimalScan {
+    /// Bytes that belong to the number, 0 if there is none.
+    pub len: usize,
+    /// Bytes before the exponent (digits and dot).
+    pub mantissa_len: usize,
+    /// Whether any digit is not zero.
+    pub nonzero: bool,
+}
+
+/// Finds the end of an unsigned decimal number. An exponent without digits does not belong to it.
+pub(super) fn scan_decimal(text: &[u8]) -> DecimalScan {
+    let mut len = 0;
+    let (mut digits, mut dot, mut nonzero) = (false, false, false);
+    while let Some(&byte) = text.get(len) {
+        match byte {
+            b'0'..=b'9' => {
+                digits = true;
+                nonzero |= byte != b'0';
+            }
+            b'.' if !dot => dot = true,
+            _ => break,
+        }
+        len += 1;
+    }
+    if !digits {
+        return DecimalScan {
+            len: 0,
+            mantissa_len: 0,
+            nonzero: false,
+        };
+    }
+    let exponent = exponent_len(&text[len..], b'e');
+    DecimalScan {
+        len: len + exponent,
+        mantissa_len: len,
+        nonzero,
+    }
+}
+
+/// Length of a complete exponent (`e+5`), 0 if there is none.
+fn exponent_len(text: &[u8], letter: u8) -> usize {
+    if !text
+        .first()
+        .is_some_and(|b| b.eq_ignore_ascii_case(&letter))
+    {
+        return 0;
+    }
+    let sign = usize::from(matches!(text.get(1), Some(b'+' | b'-')));
+    let digits = text[1 + sign..]
+        .iter()
+        .take_while(|b| b.is_ascii_digit())
+        .count();
+    if digits == 0 { 0 } else { 1 + sign + digits }
+}
+
+/// Value of an exponent that [`exponent_len`] measured, clamped far outside every number format.
+pub(super) fn exponent_value(text: &[u8]) -> i64 {
+    let Some((_, rest)) = text.split_first() else {
+        return 0;
+    };
+    let (negative, digits) = match rest {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        _ => (false, rest),
+    };
+    const CLAMP: i64 = 1 << 40;
+    let value = digits
+        .iter()
+        .fold(0i64, |v, b| (v * 10 + i64::from(b - b'0')).min(CLAMP));
+    if negative { -value } else { value }
+}
+
+/// `inf`, `infinity`, `nan` and `nan(word)`, with their length.
+pub(super) fn named(text: &[u8]) -> Option<(f64, usize)> {
+    let starts =
+        |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
+    if starts(b"infinity") {
+        Some((f64::INFINITY, 8))
+    } else if starts(b"inf") {
+        Some((f64::INFINITY, 3))
+    } else if starts(b"nan") {
+        let tail = &text[3..];
+        let word = tail
+            .iter()
+            .skip(1)
+            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+            .count();
+        let closed = tail.first() == Some(&b'(') && tail.get(1 + word) == Some(&b')');
+        Some((f64::NAN, if closed { 3 + word + 2 } else { 3 }))
+    } else {
+        None
+    }
+}
+
+/// A hexadecimal number as its leading bits: `significand * 2^exponent`, plus `sticky` if nonzero bits
+/// below were cut off.
+pub(super) struct HexScan {
+    pub significand: u64,
+    pub exponent: i64,
+    pub sticky: bool,
+    pub len: usize,
+}
+
+/// Reads `0x` digits with an optional dot and `p` exponent; `None` if the text does not start like that.
+pub(super) fn scan_hexadecimal(text: &[u8]) -> Option<HexScan> {
+    if text.len() < 3 || text[0] != b'0' || !text[1].eq_ignore_ascii_case(&b'x') {
+        return None;
+    }
+    let mut scan = HexScan {
+        significand: 0,
+        exponent: 0,
+        sticky: false,
+        len: 2,
+    };
+    let (mut digits, mut dot) = (false, false);
+    while let Some(&byte) = text.get(scan.len) {
+        if let Some(digit) = char::from(byte).to_digit(16) {
+            digits = true;
+            if scan.significand >> 60 == 0 {
+                scan.significand = scan.significand << 4 | u64::from(digit);
+                scan.exponent -= if dot { 4 } else { 0 };
+            } else {
+                scan.sticky |= digit != 0;
+                scan.exponent += if dot { 0 } else { 4 };
+            }
+        } else if byte == b'.' && !dot {
+            dot = true;
+        } else {
+            break;
+        }
+        scan.len += 1;
+    }
+    if !digits {
+        return None;
+    }
+    let exponent = exponent_len(&text[scan.len..], b'p');
+    scan.exponent += exponent_value(&text[scan.len..scan.len + exponent]);
+    scan.len += exponent;
+    Some(scan)
+}
+
+fn hexadecimal(text: &[u8]) -> Option<Parsed> {
+    let scan = scan_hexadecimal(text)?;
+    let len = scan.len;
+    if scan.significand == 0 {
+        return Some(Parsed {
+            value: 0.0,
+            len,
+            out_of_range: false,
+        });
+    }
+    // Top bit to bit 63; the value is then `significand * 2^exponent` with exponent adjusted.
+    let shift = scan.significand.leading_zeros();
+    let significand = scan.significand << shift;
+    let top = scan.exponent - i64::from(shift) + 63;
+    if top > 1023 {
+        return Some(Parsed {
+            value: f64::INFINITY,
+            len,
+            out_of_range: true,
+        });
+    }
+    // Bits to cut: 11 for a normal number, more for a subnormal one.
+    let cut = 11 + (-1022 - top).max(0);
+    if cut > 64 {
+        return Some(Parsed {
+            value: 0.0,
+            len,
+            out_of_range: true,
+        });
+    }
+    let wide = u128::from(significand) << 64 >> cut;
+    let (mut kept, rest) = ((wide >> 64) as u64, wide as u64);
+    let half = 1 << 63;
+    if rest > half || (rest == half && (scan.sticky || kept & 1 == 1)) {
+        kept += 1;
+    }
+    // A carry out of the significand moves into the exponent field by itself.
+    let bits = if top >= -1022 {
+        ((top + 1022) as u64) << 52
+    } else {
+        0
+    };
+    let value = f64::from_bits(bits + kept);
+    Some(Parsed {
+        value,
+        len,
+        out_of_range: value.is_infinite() || value == 0.0,
+    })
+}
+
+/// Scratch space for [`format_i64`].
+#[derive(Clone, Copy, Default)]
+pub struct IntBuf(itoa::Buffer);
+
+impl IntBuf {
+    /// Room for one integer.
+    pub fn new() -> IntBuf {
+        IntBuf(itoa::Buffer::new())
+    }
+
+    /// The decimal text of a signed integer.
+    pub fn format(&mut self, value: i64) -> &str {
+        self.0.format(value)
+    }
+
+    /// The decimal text of an unsigned integer.
+    pub fn format_u64(&mut self, value: u64) -> &str {
+        self.0.format(value)
+    }
+}
+
+/// The decimal text of an integer.
+pub fn format_i64(value: i64, buf: &mut IntBuf) -> &str {
+    buf.format(value)
+}
+
+/// Scratch space for [`format_f64`].
+#[derive(Clone, Copy)]
+pub struct FloatBuf([u8; 40]);
+
+impl Default for FloatBuf {
+    fn default() -> FloatBuf {
+        FloatBuf::new()
+    }
+}
+
+impl FloatBuf {
+    /// Room for one double.
+    pub const fn new() -> FloatBuf {
+        FloatBuf([0; 40])
+    }
+
+    /// The text of a double as bytes, see [`format_f64`].
+    pub fn format(&mut self, value: f64) -> &[u8] {
+        let len = write_f64(value, &mut self.0);
+        &self.0[..len]
+    }
+}
+
+/// The text of a double as Redis prints scores: integers plainly up to 2^62, otherwise the digits of
+/// Grisu2, with an exponent when the plain form would be long; `inf`, `-inf`, `nan`, `-0`.
+pub fn format_f64(value: f64, buf: &mut FloatBuf) -> &str {
+    std::str::from_utf8(buf.format(value)).unwrap_or_default()
+}
+
+fn put(out: &mut [u8; 40], at: usize, text: &[u8]) -> usize {
+    out[at..at + text.len()].copy_from_slice(text);
+    at + text.len()
+}
+
+fn write_f64(value: f64, out: &mut [u8; 40]) -> usize {
+    if value.is_nan() {
+        return put(out, 0, b"nan");
+    }
+    let mut at = 0;
+    if value.is_sign_negative() {
+        at = put(out, 0, b"-");
+    }
+    let value = value.abs();
+    if value.is_infinite() {
+        return put(out, at, b"inf");
+    }
+    const INTEGER_MAX: f64 = (1u64 << 62) as f64;
+    if value <= INTEGER_MAX && value as u64 as f64 == value {
+        return put(out, at, itoa::Buffer::new().format(value as u64).as_bytes());
+    }
+    let mut digits = [0; grisu::MAX_DIGITS];
+    let (count, k) = grisu::digits(value, &mut digits);
+    write_digits(&digits[..count], k, at, out)
+}
+
+/// Lays out `digits * 10^k` after `at` bytes (a sign or nothing).
+fn write_digits(digits: &[u8], k: i32, at: usize, out: &mut [u8; 40]) -> usize {
+    const ZEROS: &[u8] = b"00000000000000000000";
+    let count = digits.len();
+    let exponent = k + count as i32 - 1;
+    if k >= 0 && exponent < count as i32 + 7 {
+        let at = put(out, at, digits);
+        return put(out, at, &ZEROS[..k as usize]);
+    }
+    if k < 0 && (k > -7 || exponent.abs() < 4) {
+        let point = count as i32 + k;
+        if point <= 0 {
+            let at = put(out, at, b"0.");
+            let at = put(out, at, &ZEROS[..-point as usize]);
+            return put(out, at, digits);
+        }
+        let (integer, fraction) = digits.split_at(point as usize);
+        let at = put(out, at, integer);
+        let at = put(out, at, b".");
+        return put(out, at, fraction);
+    }
+    // Redis keeps 18 characters of sign and digits.
+    let kept = count.min(18 - at);
+    let mut at = put(out, at, &digits[..1]);
+    if kept > 1 {
+        at = put(out, at, b".");
+        at = put(out, at, &digits[1..kept]);
+    }
+    at = put(
+        out,
+        at,
+        if k + kept as i32 - 1 < 0 {
+            b"e-"
+        } else {
+            b"e+"
+        },
+    );
+    put(
+        out,
+        at,
+        itoa::Buffer::new()
+            .format(exponent.unsigned_abs())
+            .as_bytes(),
+    )
+}

@@ -1,1 +1,940 @@
-//! The hash table behind the keyspace and every large collection.
+//! The hash table behind the keyspace and every large collection: Redis' `dict`, Valkey's `hashtable`.
+//!
+//! It is a linear hash table of cache-line buckets. A bucket holds seven entries and a tag byte for
+//! each; inserting past the load limit splits one bucket in two, removing below the low limit merges
+//! two into one, and nothing else ever moves: each operation does bounded work at any size, the load
+//! is steady, and there is neither a "rehashing" state nor a second table.
+//!
+//! It is deliberately not a map: it neither hashes nor compares. The caller passes the hash, an
+//! equality test, and a function that recomputes an entry's hash (entries do not store theirs).
+//!
+//! # Order and cursors
+//!
+//! The bucket of a hash is its lowest `d` or `d + 1` bits. So the *position* of an entry, its hash
+//! with the bits reversed, orders all entries for good: each bucket is one contiguous range of
+//! positions, a split cuts a range in two and a merge joins two neighbours. A cursor is a threshold
+//! in that order ("everything below has been visited") and stays exact while the table grows and
+//! shrinks. Cursors are handed out bit-reversed, as Redis does: then they are small numbers.
+//!
+//! # Invariants
+//!
+//! - `buckets` lines are in use, numbered `0..buckets`; `mask + 1` is `buckets` rounded up to a power
+//!   of two. The line of a hash is `hash & mask`, or without the mask's highest bit if that line is
+//!   not in use yet.
+//! - Lines live in segments of [`SEGMENT`] lines; only the last may be shorter. All but the last
+//!   `capacity - buckets` lines are initialized.
+//! - A header byte 0–6 is the tag of that slot, never 0 when the slot is in use; slots in use come
+//!   first. Byte 7 is 0 if the line is the last of its chain. Otherwise slots 0–5 are in use, slot 6
+//!   holds the pointer to the next line, and byte 7 has the bit `tag % 8` set for every tag below.
+//! - A line below another is an allocation of its own with at least two entries, and as many slots as
+//!   it needs rounded up to an odd number (so with 8-byte entries it has 32, 48 or 64 bytes).
+//!
+//! A panic in a caller's closure may leak entries, but leaves a table that is safe to use.
+
+use core::hash::{BuildHasher, Hasher};
+use core::marker::PhantomData;
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::ptr::{self, NonNull};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+
+/// Slots of a line.
+const SLOTS: usize = 7;
+/// Lines of a full segment: the most that growing ever copies.
+const SEGMENT: usize = 1 << 11;
+/// Entries per two buckets above which an insertion splits a bucket.
+const LOAD_HIGH: usize = 13;
+/// Entries per two buckets below which a removal merges two.
+const LOAD_LOW: usize = 11;
+/// Slots a random pick draws from: buckets with more entries are picked a little too rarely.
+const RANDOM_SLOTS: usize = 16;
+
+/// Hashes bytes with a seed. Deterministic on one target; low and high bits are equally good.
+#[inline]
+pub fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
+    let mut hasher = foldhash::quality::FixedState::with_seed(seed).build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// Whether a walk that stands at `cursor` has visited the entry with this hash already.
+///
+/// A cursor of 0 is a walk that has not begun.
+#[inline]
+pub fn passed(hash: u64, cursor: u64) -> bool {
+    hash.reverse_bits() < cursor.reverse_bits()
+}
+
+/// A slot: an entry, or (slot 6 of a line that has a successor) the pointer to the next line.
+union Slot<T> {
+    entry: ManuallyDrop<T>,
+    child: NonNull<RawLine<T>>,
+}
+
+/// The memory of a line. A line below another may be cut short, so no reference to one is ever made.
+#[repr(C)]
+struct RawLine<T> {
+    header: u64,
+    slots: [Slot<T>; SLOTS],
+}
+
+/// The tag of a hash: its high byte, which no bucket number of a table that fits in memory reaches.
+#[inline]
+fn tag_of(hash: u64) -> u8 {
+    ((hash >> 56) as u8).max(1)
+}
+
+/// The bit of a tag in byte 7 of the lines above it.
+#[inline]
+fn filter_bit(tag: u8) -> u64 {
+    1 << (56 + (tag & 7))
+}
+
+/// The filter byte of a header, still in its place; 0 if the line is the last of its chain.
+#[inline]
+fn filter(header: u64) -> u64 {
+    header & (0xff << 56)
+}
+
+/// The tag in slot `i`.
+#[inline]
+fn tag_at(header: u64, i: usize) -> u8 {
+    (header >> (8 * i)) as u8
+}
+
+/// How many slots hold entries.
+#[inline]
+fn count(header: u64) -> usize {
+    let tags = header & !(0xff << 56);
+    (71 - tags.leading_zeros() as usize) / 8
+}
+
+/// The high bit of each of the seven tag bytes that equals `tag`: exact, no false hits.
+#[inline]
+fn hits(header: u64, tag: u8) -> u64 {
+    const LOW: u64 = 0x007f_7f7f_7f7f_7f7f;
+    let differ = (header ^ (u64::from(tag) * 0x0001_0101_0101_0101)) & !(0xff << 56);
+    !(((differ & LOW) + LOW) | differ | LOW) & 0x0080_8080_8080_8080
+}
+
+/// All filter bits of a line's own entries and of those below it.
+fn filter_of_line(header: u64) -> u64 {
+    (0..count(header)).fold(filter(header), |bits, i| {
+        bits | filter_bit(tag_at(header, i))
+    })
+}
+
+/// A handle on a line: just the pointer, with names for the accesses.
+struct Line<T>(NonNull<RawLine<T>>);
+
+impl<T> Clone for Line<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Line<T> {}
+impl<T> PartialEq for Line<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+/// Every method demands: the handle points to an initialized line that the caller may read, and for
+/// those that write, may write exclusively; slot numbers lie within the line's allocation.
+impl<T> Line<T> {
+    #[inline]
+    unsafe fn header(self) -> u64 {
+        // SAFETY: see the impl's demands.
+        unsafe { (*self.0.as_ptr()).header }
+    }
+
+    #[inline]
+    unsafe fn set_header(self, header: u64) {
+        // SAFETY: see the impl's demands.
+        unsafe { (*self.0.as_ptr()).header = header }
+    }
+
+    #[inline]
+    unsafe fn slot(self, i: usize) -> *mut Slot<T> {
+        debug_assert!(i < SLOTS);
+        // SAFETY: see the impl's demands; no reference is made on the way.
+        unsafe { (&raw mut (*self.0.as_ptr()).slots).cast::<Slot<T>>().add(i) }
+    }
+
+    /// The entry in slot `i`, which must be in use.
+    #[inline]
+    unsafe fn entry(self, i: usize) -> *mut T {
+        // SAFETY: see the impl's demands.
+        unsafe { self.slot(i).cast::<T>() }
+    }
+
+    /// The next line of the chain; there must be one.
+    #[inline]
+    unsafe fn child(self) -> Line<T> {
+        // SAFETY: slot 6 is the child when the filter is not empty.
+        unsafe { Line((*self.slot(SLOTS - 1)).child) }
+    }
+
+    #[inline]
+    unsafe fn set_child(self, child: Line<T>) {
+        // SAFETY: see the impl's demands.
+        unsafe { (*self.slot(SLOTS - 1)).child = child.0 }
+    }
+
+    /// Moves an entry into the free slot `i` and sets its tag.
+    #[inline]
+    unsafe fn put(self, i: usize, tag: u8, entry: T) {
+        // SAFETY: see the impl's demands.
+        unsafe {
+            (*self.slot(i)).entry = ManuallyDrop::new(entry);
+            let clear = !(0xff << (8 * i));
+            self.set_header(self.header() & clear | u64::from(tag) << (8 * i));
+        }
+    }
+
+    /// Moves the entry out of slot `i`, which is the last in use, and clears its tag.
+    #[inline]
+    unsafe fn pull(self, i: usize) -> (u8, T) {
+        // SAFETY: see the impl's demands.
+        unsafe {
+            let header = self.header();
+            self.set_header(header & !(0xff << (8 * i)));
+            (tag_at(header, i), self.entry(i).read())
+        }
+    }
+
+    /// Slots that a line below another has for `n` entries.
+    fn slots_for(n: usize) -> usize {
+        n | 1
+    }
+
+    /// The layout of a line below another with this many slots.
+    fn layout(slots: usize) -> Layout {
+        let size = size_of::<RawLine<T>>() - (SLOTS - slots) * size_of::<Slot<T>>();
+        Layout::from_size_align(size, align_of::<RawLine<T>>()).expect("a line is small")
+    }
+}
+
+/// A linear hash table; see the module's documentation.
+pub struct Table<T> {
+    /// The segments: `SEGMENT` lines each, the last one what `capacity` leaves for it.
+    segments: Vec<NonNull<RawLine<T>>>,
+    /// Entries.
+    len: usize,
+    /// Lines in use; 0 only as long as nothing is allocated.
+    buckets: usize,
+    /// `buckets` rounded up to a power of two, minus one.
+    mask: usize,
+    /// Lines allocated in segments.
+    capacity: usize,
+    /// Bytes of the lines below others.
+    child_bytes: usize,
+    owns: PhantomData<T>,
+}
+
+// SAFETY: the table owns its entries and memory; the pointers are not shared.
+unsafe impl<T: Send> Send for Table<T> {}
+// SAFETY: a shared table gives out only shared references.
+unsafe impl<T: Sync> Sync for Table<T> {}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Table::new()
+    }
+}
+
+impl<T> Drop for Table<T> {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+        self.release();
+    }
+}
+
+/// Memory and geometry.
+impl<T> Table<T> {
+    const FITS: () = assert!(
+        size_of::<T>() <= 8 && align_of::<T>() <= 8,
+        "an entry is pointer-like: at most 8 bytes"
+    );
+
+    /// An empty table; it allocates nothing.
+    pub const fn new() -> Table<T> {
+        let () = Self::FITS;
+        Table {
+            segments: Vec::new(),
+            len: 0,
+            buckets: 0,
+            mask: 0,
+            capacity: 0,
+            child_bytes: 0,
+            owns: PhantomData,
+        }
+    }
+
+    /// Number of entries.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Number of buckets: what INFO and DEBUG call the table size, divided by the bucket's slots.
+    pub fn buckets(&self) -> usize {
+        self.buckets
+    }
+
+    /// Bytes the table itself has allocated, without what its entries point to.
+    pub fn table_bytes(&self) -> usize {
+        self.capacity * size_of::<RawLine<T>>()
+            + self.child_bytes
+            + self.segments.capacity() * size_of::<NonNull<RawLine<T>>>()
+    }
+
+    /// The layout of a segment of `lines` lines: cache-line aligned where a line is a cache line.
+    fn segment_layout(lines: usize) -> Layout {
+        let size = size_of::<RawLine<T>>();
+        let align = if size == 64 {
+            64
+        } else {
+            align_of::<RawLine<T>>()
+        };
+        Layout::from_size_align(lines * size, align).expect("a segment is small")
+    }
+
+    /// Lines of the last segment.
+    fn tail(&self) -> usize {
+        self.capacity - (self.segments.len().max(1) - 1) * SEGMENT
+    }
+
+    /// Lines to add or give back at once.
+    fn step(&self) -> usize {
+        (self.buckets / 16).clamp(1, SEGMENT)
+    }
+
+    /// Gives the last segment `lines` lines.
+    fn resize_tail(&mut self, lines: usize) {
+        let tail = self.tail();
+        let old = self.segments.pop().expect("there is a segment");
+        let layout = Self::segment_layout(lines);
+        // SAFETY: the segment was allocated with this layout for `tail` lines; moving lines is fine
+        // because nothing points to them.
+        let new = unsafe {
+            realloc(
+                old.as_ptr().cast(),
+                Self::segment_layout(tail),
+                layout.size(),
+            )
+        };
+        let new = NonNull::new(new).unwrap_or_else(|| handle_alloc_error(layout));
+        self.segments.push(new.cast());
+        self.capacity = self.capacity - tail + lines;
+    }
+
+    /// Takes one more line into use, allocating if there is none, and gives its number.
+    fn add_bucket(&mut self) -> usize {
+        if self.buckets == self.capacity {
+            let step = self.step();
+            if self.capacity == self.segments.len() * SEGMENT {
+                let layout = Self::segment_layout(step);
+                // SAFETY: the layout is not empty.
+                let segment = NonNull::new(unsafe { alloc(layout) });
+                let segment = segment.unwrap_or_else(|| handle_alloc_error(layout));
+                self.segments.push(segment.cast());
+                self.capacity += step;
+            } else {
+                self.resize_tail((self.tail() + step).min(SEGMENT));
+            }
+        }
+        let bucket = self.buckets;
+        self.buckets += 1;
+        self.mask = self.buckets.next_power_of_two() - 1;
+        // SAFETY: the line is allocated, and setting the header makes it an empty, initialized one.
+        unsafe { self.line(bucket).set_header(0) };
+        bucket
+    }
+
+    /// Gives the last line, which must be empty, out of use, and memory back if much is spare.
+    fn drop_bucket(&mut self) {
+        self.buckets -= 1;
+        self.mask = self.buckets.next_power_of_two() - 1;
+        let step = self.step();
+        if self.buckets == 0 || self.capacity - self.buckets < 2 * step {
+            return;
+        }
+        let full = (self.segments.len() - 1) * SEGMENT;
+        if self.buckets + step <= full {
+            let layout = Self::segment_layout(self.tail());
+            let segment = self.segments.pop().expect("there is a segment");
+            // SAFETY: allocated with this layout, and no line of it is in use.
+            unsafe { dealloc(segment.as_ptr().cast(), layout) };
+            self.capacity = full;
+        } else {
+            self.resize_tail(self.buckets + step - full);
+        }
+    }
+
+    /// Gives all segments back; no entry may be left.
+    fn release(&mut self) {
+        debug_assert_eq!(self.len, 0);
+        while !self.segments.is_empty() {
+            let layout = Self::segment_layout(self.tail());
+            self.capacity -= self.tail();
+            let segment = self.segments.pop().expect("there is a segment");
+            // SAFETY: allocated with this layout; nothing in it owns anything.
+            unsafe { dealloc(segment.as_ptr().cast(), layout) };
+        }
+        self.segments = Vec::new();
+        self.buckets = 0;
+        self.mask = 0;
+    }
+
+    /// The line with this number, which must be allocated.
+    #[inline]
+    fn line(&self, bucket: usize) -> Line<T> {
+        debug_assert!(bucket < self.capacity);
+        // SAFETY: line `bucket` lies in segment `bucket / SEGMENT`, within its length.
+        unsafe {
+            let segment = *self.segments.get_unchecked(bucket / SEGMENT);
+            Line(segment.add(bucket % SEGMENT))
+        }
+    }
+
+    /// The number of the bucket of a hash; the table must have buckets.
+    #[inline]
+    fn bucket_of(&self, hash: u64) -> usize {
+        let bucket = hash as usize & self.mask;
+        if bucket < self.buckets {
+            bucket
+        } else {
+            bucket & (self.mask >> 1)
+        }
+    }
+
+    /// How many low bits of its hash decide that an entry is in this bucket.
+    fn depth(&self, bucket: usize) -> u32 {
+        let bits = self.mask.count_ones();
+        let twin = bucket ^ (self.mask ^ (self.mask >> 1));
+        if bits > 0 && twin >= self.buckets {
+            bits - 1
+        } else {
+            bits
+        }
+    }
+}
+
+/// Chains: all entries of one bucket.
+impl<T> Table<T> {
+    /// Adds an entry to the chain that begins with a bucket.
+    fn push(&mut self, bucket: usize, tag: u8, entry: T) {
+        let mut above = None;
+        let mut line = self.line(bucket);
+        // SAFETY: the lines of a chain are initialized and ours; slot numbers follow the invariants.
+        unsafe {
+            while filter(line.header()) != 0 {
+                line.set_header(line.header() | filter_bit(tag));
+                above = Some(line);
+                line = line.child();
+            }
+            let n = count(line.header());
+            if n == SLOTS {
+                let child = self.new_child(2);
+                let (last_tag, last) = line.pull(SLOTS - 1);
+                child.put(0, last_tag, last);
+                child.put(1, tag, entry);
+                line.set_child(child);
+                line.set_header(line.header() | filter_bit(last_tag) | filter_bit(tag));
+                return;
+            }
+            if let Some(above) = above {
+                line = self.resize_child(line, n, n + 1);
+                above.set_child(line);
+            }
+            line.put(n, tag, entry);
+        }
+    }
+
+    /// Takes the entry in slot `i` of line `at` out of the chain that begins with a bucket.
+    fn take(&mut self, bucket: usize, at: Line<T>, i: usize) -> T {
+        let mut above = None;
+        let mut last = self.line(bucket);
+        // SAFETY: as in `push`; `at` and `i` name an entry of this chain.
+        unsafe {
+            while filter(last.header()) != 0 {
+                above = Some(last);
+                last = last.child();
+            }
+            let n = count(last.header()) - 1;
+            let (tag, mut entry) = last.pull(n);
+            if at != last || i != n {
+                let hole = at.entry(i).read();
+                at.put(i, tag, entry);
+                entry = hole;
+            }
+            if let Some(above) = above {
+                if n == 1 {
+                    let (tag, only) = last.pull(0);
+                    self.free_child(last, 2);
+                    above.set_header(above.header() & !(0xff << 56));
+                    above.put(SLOTS - 1, tag, only);
+                } else {
+                    let last = self.resize_child(last, n + 1, n);
+                    above.set_child(last);
+                    let header = above.header() & !(0xff << 56);
+                    above.set_header(header | filter_of_line(last.header()));
+                }
+            }
+            entry
+        }
+    }
+
+    /// Empties a bucket, handing each entry with its tag to `f`, which may fill this table.
+    fn empty(&mut self, bucket: usize, mut f: impl FnMut(&mut Self, u8, T)) {
+        let line = self.line(bucket);
+        let mut copy = MaybeUninit::<RawLine<T>>::uninit();
+        // SAFETY: a bucket's line has full length. Its entries now belong to the copy (a `MaybeUninit`,
+        // so nothing is dropped twice), and the bucket is empty before `f` runs.
+        let mut line = unsafe {
+            ptr::copy_nonoverlapping(line.0.as_ptr(), copy.as_mut_ptr(), 1);
+            line.set_header(0);
+            Line(NonNull::new_unchecked(copy.as_mut_ptr()))
+        };
+        let mut below = false;
+        loop {
+            // SAFETY: the chain hangs on the copy alone; each entry is read once, and a line is freed
+            // after its last entry has been read.
+            unsafe {
+                let header = line.header();
+                let n = count(header);
+                for i in 0..n {
+                    f(self, tag_at(header, i), line.entry(i).read());
+                }
+                let next = (filter(header) != 0).then(|| line.child());
+                if below {
+                    let slots = if next.is_some() { SLOTS } else { n };
+                    self.free_child(line, slots);
+                }
+                match next {
+                    Some(next) => line = next,
+                    None => return,
+                }
+            }
+            below = true;
+        }
+    }
+
+    /// A new empty line with room for `n` entries.
+    fn new_child(&mut self, n: usize) -> Line<T> {
+        let layout = Line::<T>::layout(Line::<T>::slots_for(n));
+        // SAFETY: the layout is not empty.
+        let line = NonNull::new(unsafe { alloc(layout) });
+        let line = Line(line.unwrap_or_else(|| handle_alloc_error(layout)).cast());
+        self.child_bytes += layout.size();
+        // SAFETY: just allocated; an empty header makes it initialized.
+        unsafe { line.set_header(0) };
+        line
+    }
+
+    /// Fits the last line of a chain, which has room for `from` entries, to `to` entries.
+    fn resize_child(&mut self, line: Line<T>, from: usize, to: usize) -> Line<T> {
+        let old = Line::<T>::layout(Line::<T>::slots_for(from));
+        let new = Line::<T>::layout(Line::<T>::slots_for(to));
+        if old == new {
+            return line;
+        }
+        // SAFETY: allocated with the layout `old`; the caller updates the only pointer to it.
+        let moved = unsafe { realloc(line.0.as_ptr().cast(), old, new.size()) };
+        self.child_bytes = self.child_bytes - old.size() + new.size();
+        Line(
+            NonNull::new(moved)
+                .unwrap_or_else(|| handle_alloc_error(new))
+                .cast(),
+        )
+    }
+
+    /// Frees a line that has room for `n` entries.
+    fn free_child(&mut self, line: Line<T>, n: usize) {
+        let layout = Line::<T>::layout(Line::<T>::slots_for(n));
+        self.child_bytes -= layout.size();
+        // SAFETY: allocated with this layout; the caller has moved its entries out.
+        unsafe { dealloc(line.0.as_ptr().cast(), layout) };
+    }
+
+    /// Finds an entry: its line and slot.
+    #[inline]
+    fn locate(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<(Line<T>, usize)> {
+        if self.len == 0 {
+            return None;
+        }
+        let tag = tag_of(hash);
+        let mut line = self.line(self.bucket_of(hash));
+        loop {
+            // SAFETY: lines in use are initialized; a hit is a slot in use; a filter means a child.
+            unsafe {
+                let header = line.header();
+                let mut hits = hits(header, tag);
+                while hits != 0 {
+                    let i = hits.trailing_zeros() as usize / 8;
+                    if eq(&*line.entry(i)) {
+                        return Some((line, i));
+                    }
+                    hits &= hits - 1;
+                }
+                if header & filter_bit(tag) == 0 {
+                    return None;
+                }
+                line = line.child();
+            }
+        }
+    }
+
+    /// The entry number `i` of a bucket, or how many there are.
+    fn nth(&self, bucket: usize, mut i: usize) -> Result<&T, usize> {
+        let mut line = self.line(bucket);
+        let mut before = 0;
+        loop {
+            // SAFETY: as in `locate`.
+            unsafe {
+                let header = line.header();
+                let n = count(header);
+                if i < n {
+                    return Ok(&*line.entry(i));
+                }
+                i -= n;
+                before += n;
+                if filter(header) == 0 {
+                    return Err(before);
+                }
+                line = line.child();
+            }
+        }
+    }
+}
+
+/// What the world uses.
+impl<T> Table<T> {
+    /// The entry with this hash for which `eq` holds.
+    #[inline]
+    pub fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
+        // SAFETY: `locate` names an entry that lives as long as the table is borrowed.
+        self.locate(hash, eq)
+            .map(|(line, i)| unsafe { &*line.entry(i) })
+    }
+
+    /// The same, to be changed; its hash must stay what it is.
+    #[inline]
+    pub fn find_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
+        // SAFETY: as in `find`, with the table borrowed exclusively.
+        self.locate(hash, eq)
+            .map(|(line, i)| unsafe { &mut *line.entry(i) })
+    }
+
+    /// Adds an entry that is not in the table yet.
+    #[inline]
+    pub fn insert_unique(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) {
+        if 2 * self.len >= self.buckets * LOAD_HIGH {
+            self.split(rehash);
+        }
+        self.len += 1;
+        self.push(self.bucket_of(hash), tag_of(hash), entry);
+    }
+
+    /// The entry with this hash for which `eq` holds, or the place to insert it.
+    #[inline]
+    pub fn entry(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Entry<'_, T> {
+        match self.locate(hash, eq) {
+            // SAFETY: as in `find_mut`.
+            Some((line, i)) => Entry::Occupied(unsafe { &mut *line.entry(i) }),
+            None => Entry::Vacant(Vacant { table: self, hash }),
+        }
+    }
+
+    /// Takes the entry with this hash for which `eq` holds out of the table.
+    #[inline]
+    pub fn remove(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<T> {
+        let (line, i) = self.locate(hash, eq)?;
+        let entry = self.take(self.bucket_of(hash), line, i);
+        self.len -= 1;
+        if self.buckets > 1 && 2 * self.len < (self.buckets - 1) * LOAD_LOW {
+            self.merge();
+        }
+        Some(entry)
+    }
+
+    /// Takes any entry out, the cheapest: for taking a table apart piece by piece.
+    pub fn pop(&mut self) -> Option<T> {
+        while self.buckets > 0 {
+            let bucket = self.buckets - 1;
+            let line = self.line(bucket);
+            // SAFETY: the line is in use.
+            let n = count(unsafe { line.header() });
+            if n > 0 {
+                self.len -= 1;
+                return Some(self.take(bucket, line, n - 1));
+            }
+            if bucket == 0 {
+                break;
+            }
+            self.drop_bucket();
+        }
+        None
+    }
+
+    /// Drops up to `n` entries; gives whether any are left.
+    pub fn drain_some(&mut self, n: usize) -> bool {
+        for _ in 0..n {
+            if self.pop().is_none() {
+                break;
+            }
+        }
+        !self.is_empty()
+    }
+
+    /// Drops all entries and gives the memory back.
+    pub fn clear(&mut self) {
+        *self = Table::new();
+    }
+
+    /// Splits one bucket; the next in turn.
+    fn split(&mut self, rehash: impl Fn(&T) -> u64) {
+        let new = self.add_bucket();
+        if new == 0 {
+            return;
+        }
+        let bit = 1 << new.ilog2();
+        let old = new ^ bit;
+        self.empty(old, |table, tag, entry| {
+            let bucket = if rehash(&entry) as usize & bit == 0 {
+                old
+            } else {
+                new
+            };
+            table.push(bucket, tag, entry);
+        });
+    }
+
+    /// Undoes the last split.
+    fn merge(&mut self) {
+        let last = self.buckets - 1;
+        let into = last ^ (1 << last.ilog2());
+        self.empty(last, |table, tag, entry| table.push(into, tag, entry));
+        self.drop_bucket();
+    }
+
+    /// Visits the next bucket at `cursor` (0 begins) and gives the cursor to go on with; 0 ends.
+    ///
+    /// An entry that is in the table from the first call to the last is visited exactly once, however
+    /// the table grows and shrinks in between. `rehash` is asked only where the table has shrunk.
+    pub fn scan<'a>(
+        &'a self,
+        cursor: u64,
+        rehash: impl Fn(&T) -> u64,
+        mut f: impl FnMut(&'a T),
+    ) -> u64 {
+        if self.len == 0 {
+            return 0;
+        }
+        let bucket = self.bucket_of(cursor);
+        let whole = cursor == bucket as u64;
+        for entry in self.chain(bucket) {
+            if whole || !passed(rehash(entry), cursor) {
+                f(entry);
+            }
+        }
+        let Some(range) = 1u64.checked_shl(64 - self.depth(bucket)) else {
+            return 0;
+        };
+        let start = (bucket as u64).reverse_bits();
+        start.wrapping_add(range).reverse_bits()
+    }
+
+    /// A random entry, all equally likely; `seed` decides which.
+    pub fn random(&self, mut seed: u64) -> Option<&T> {
+        if self.len == 0 {
+            return None;
+        }
+        // A slot that is not in use means another try, else entries of emptier buckets would be
+        // likelier. Nearly always a few tries do: the load has a lower limit.
+        for _ in 0..256 {
+            let random = splitmix(&mut seed);
+            let bucket = below(random >> 16, self.buckets);
+            let slot = random as usize % RANDOM_SLOTS;
+            match self.nth(bucket, slot) {
+                Ok(_) if slot + 1 == RANDOM_SLOTS => {
+                    let n = self.chain(bucket).count();
+                    let slot = below(splitmix(&mut seed) >> 16, n);
+                    return self.nth(bucket, slot).ok();
+                }
+                Ok(entry) => return Some(entry),
+                Err(_) => {}
+            }
+        }
+        self.iter().next()
+    }
+
+    /// All entries, in no particular order.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter {
+            table: self,
+            bucket: 0,
+            chain: Chain::ended(),
+        }
+    }
+
+    /// All entries of a bucket.
+    fn chain(&self, bucket: usize) -> Chain<'_, T> {
+        Chain {
+            line: Some(self.line(bucket)),
+            i: 0,
+            table: PhantomData,
+        }
+    }
+
+    /// A table of the same shape with other entries of the same hashes.
+    pub fn map<U>(&self, mut f: impl FnMut(&T) -> U) -> Table<U> {
+        let mut table = Table::new();
+        for bucket in 0..self.buckets {
+            table.add_bucket();
+            let mut line = self.line(bucket);
+            loop {
+                // SAFETY: as in `locate`.
+                unsafe {
+                    let header = line.header();
+                    for i in 0..count(header) {
+                        let entry = f(&*line.entry(i));
+                        table.push(bucket, tag_at(header, i), entry);
+                        table.len += 1;
+                    }
+                    if filter(header) == 0 {
+                        break;
+                    }
+                    line = line.child();
+                }
+            }
+        }
+        table
+    }
+
+    /// Asks the processor to fetch the bucket of a hash: for a batch of lookups to come.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        #[cfg(target_arch = "x86_64")]
+        if self.len > 0 {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let line = self.line(self.bucket_of(hash));
+            // SAFETY: SSE is part of x86_64, and a prefetch has no effect that could be seen.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.0.as_ptr().cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = hash;
+    }
+}
+
+impl<T: Clone> Clone for Table<T> {
+    fn clone(&self) -> Self {
+        self.map(T::clone)
+    }
+}
+
+/// The next number of a sequence of random ones (splitmix64).
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A number below `n` from 48 random bits.
+fn below(random: u64, n: usize) -> usize {
+    ((u128::from(random & 0xffff_ffff_ffff) * n as u128) >> 48) as usize
+}
+
+/// What [`Table::entry`] found.
+pub enum Entry<'a, T> {
+    /// The entry that is there; its hash must stay what it is.
+    Occupied(&'a mut T),
+    /// The place for a new one.
+    Vacant(Vacant<'a, T>),
+}
+
+/// The place for an entry that is not in the table.
+pub struct Vacant<'a, T> {
+    table: &'a mut Table<T>,
+    hash: u64,
+}
+
+impl<T> Vacant<'_, T> {
+    /// Inserts the entry, which must have the hash that was looked for.
+    pub fn insert(self, entry: T, rehash: impl Fn(&T) -> u64) {
+        self.table.insert_unique(self.hash, entry, rehash);
+    }
+}
+
+/// The entries of one bucket.
+struct Chain<'a, T> {
+    line: Option<Line<T>>,
+    i: usize,
+    table: PhantomData<&'a Table<T>>,
+}
+
+impl<T> Chain<'_, T> {
+    fn ended() -> Self {
+        Chain {
+            line: None,
+            i: 0,
+            table: PhantomData,
+        }
+    }
+}
+
+impl<'a, T> Iterator for Chain<'a, T> {
+    type Item = &'a T;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a T> {
+        loop {
+            let line = self.line?;
+            // SAFETY: the table is borrowed for 'a, so its lines stay as they are.
+            unsafe {
+                let header = line.header();
+                if self.i < count(header) {
+                    self.i += 1;
+                    return Some(&*line.entry(self.i - 1));
+                }
+                self.line = (filter(header) != 0).then(|| line.child());
+                self.i = 0;
+            }
+        }
+    }
+}
+
+/// All entries of a table.
+pub struct Iter<'a, T> {
+    table: &'a Table<T>,
+    bucket: usize,
+    chain: Chain<'a, T>,
+}
+
+impl<'a, T> Iterator for Iter<'a, T> {
+    type Item = &'a T;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a T> {
+        loop {
+            if let Some(entry) = self.chain.next() {
+                return Some(entry);
+            }
+            if self.bucket == self.table.buckets {
+                return None;
+            }
+            self.chain = self.table.chain(self.bucket);
+            self.bucket += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,654 @@
+//! The decoder of requests: arrays of bulk strings, and inline commands.
+//!
+//! Resumable at any byte: what was parsed is remembered as positions, so nothing is scanned twice, and
+//! an array's arguments are ranges of the caller's buffer, so nothing is copied. (Inline arguments are
+//! unquoted into a buffer of the decoder.) Not here: the buffer itself, and what a command means.
+//!
+//! Invariants: `pos` and all spans lie within the bytes of the command seen so far; the result does not
+//! depend on how the bytes were cut into chunks; memory grows with the bytes received, never with a
+//! length that was only announced.
+//!
+//! Counterpart: `processMultibulkBuffer`, `processInlineBuffer` and `sdssplitargs` in Redis.
+
+use super::Reply;
+use super::args::{Args, OwnedArgs, Span};
+use crate::types::number::parse_i64;
+
+/// Longest line: an inline command, a multibulk count, a bulk length.
+pub const LINE_MAX: usize = 64 * 1024;
+
+/// What the decoder lets through.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest argument in bytes (`proto-max-bulk-len`).
+    pub max_bulk_len: usize,
+    /// The client has yet to authenticate: at most 10 arguments of 16384 bytes.
+    pub unauthenticated: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_bulk_len: 512 << 20,
+            unauthenticated: false,
+        }
+    }
+}
+
+/// What came of the bytes so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A command: [`Decoder::args`] has its arguments until the next call.
+    Command {
+        /// Bytes the command took; the next one starts after them.
+        consumed: usize,
+    },
+    /// Nothing to run: a count of zero or less, or a blank line. Skip it silently.
+    Empty {
+        /// Bytes to skip.
+        consumed: usize,
+    },
+    /// The command is not complete; keep its bytes and call again with more behind them.
+    Incomplete {
+        /// Bytes known to be missing, 0 if unknown. Announced by the client: not to be trusted with
+        /// memory.
+        wanted: usize,
+    },
+}
+
+/// A request that breaks the protocol. The client gets the error and is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// The count after `*` is no number or too large.
+    MultibulkLength,
+    /// More than 10 arguments before authentication.
+    UnauthenticatedMultibulk,
+    /// The length after `$` is no number, negative or too large.
+    BulkLength,
+    /// An argument longer than 16384 bytes before authentication.
+    UnauthenticatedBulk,
+    /// An argument starts with this byte.
+    ExpectedBulk(u8),
+    /// The line of a count does not end.
+    BigMultibulkCount,
+    /// The line of a length does not end.
+    BigBulkCount,
+    /// An inline command does not end.
+    BigInline,
+    /// Quotes in an inline command are open, or not followed by a space.
+    UnbalancedQuotes,
+}
+
+impl std::fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Protocol error: ")?;
+        f.write_str(match self {
+            ProtocolError::MultibulkLength => "invalid multibulk length",
+            ProtocolError::UnauthenticatedMultibulk => "unauthenticated multibulk length",
+            ProtocolError::BulkLength => "invalid bulk length",
+            ProtocolError::UnauthenticatedBulk => "unauthenticated bulk length",
+            ProtocolError::ExpectedBulk(byte) => {
+                return write!(f, "expected '$', got '{}'", char::from(*byte));
+            }
+            ProtocolError::BigMultibulkCount => "too big mbulk count string",
+            ProtocolError::BigBulkCount => "too big bulk count string",
+            ProtocolError::BigInline => "too big inline request",
+            ProtocolError::UnbalancedQuotes => "unbalanced quotes in request",
+        })
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+impl ProtocolError {
+    /// Writes the error reply. Unlike the text of `Display`, it holds a stray byte as it came.
+    pub fn reply(&self, reply: &mut Reply) {
+        match self {
+            ProtocolError::ExpectedBulk(byte) => {
+                let mut text = b"ERR Protocol error: expected '$', got '".to_vec();
+                text.extend([*byte, b'\'']);
+                reply.error(text);
+            }
+            _ => reply.error(format!("ERR {self}")),
+        }
+    }
+}
+
+/// Where the decoder stands within a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the first byte.
+    Start,
+    /// In a line that is an inline command.
+    Inline,
+    /// In the line of the multibulk count.
+    Count,
+    /// In the line of a bulk length.
+    Length,
+    /// In the bytes of an argument of this length.
+    Bulk(usize),
+}
+
+/// The state of one client's request stream.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    /// End of what is parsed, from the start of the command.
+    pos: usize,
+    /// Bytes after `pos` known to hold no end of line.
+    scanned: usize,
+    /// Arguments still to come.
+    remaining: usize,
+    /// The arguments of an array, in the caller's buffer.
+    spans: Vec<Span>,
+    /// The arguments of an inline command.
+    inline: OwnedArgs,
+    /// Which of the two the last command has.
+    is_inline: bool,
+}
+
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder before its first command.
+    pub fn new() -> Decoder {
+        Decoder {
+            state: State::Start,
+            pos: 0,
+            scanned: 0,
+            remaining: 0,
+            spans: Vec::new(),
+            inline: OwnedArgs::new(),
+            is_inline: false,
+        }
+    }
+
+    /// Parses on. `buf` starts at the first byte of the current command and holds at least the bytes of
+    /// the last call; after [`Step::Command`] or [`Step::Empty`] it starts `consumed` bytes later. After an
+    /// error the stream is lost.
+    #[inline]
+    pub fn decode(&mut self, buf: &[u8], limits: &Limits) -> Result<Step, ProtocolError> {
+        if self.state == State::Start {
+            match buf.first() {
+                None => return Ok(Step::Incomplete { wanted: 0 }),
+                Some(b'*') => self.begin(State::Count),
+                Some(_) => self.begin(State::Inline),
+            }
+        }
+        match self.state {
+            State::Inline => self.inline_command(buf),
+            _ => self.multibulk(buf, limits),
+        }
+    }
+
+    /// The arguments of the command that the last call reported; `buf` is the buffer of that call.
+    #[inline]
+    pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
+        if self.is_inline {
+            self.inline.as_args()
+        } else {
+            Args::new(buf, &self.spans)
+        }
+    }
+
+    /// Whether a command has begun and is not complete.
+    pub fn is_midway(&self) -> bool {
+        self.state != State::Start
+    }
+
+    /// Heap bytes in use.
+    pub fn bytes(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>() + self.inline.bytes()
+    }
+
+    fn begin(&mut self, state: State) {
+        // One command of many arguments does not keep its table forever.
+        const SPANS_KEPT: usize = 1024;
+        self.state = state;
+        self.pos = 0;
+        self.scanned = 0;
+        self.spans.clear();
+        self.spans.shrink_to(SPANS_KEPT);
+        self.is_inline = state == State::Inline;
+    }
+
+    fn finish(&mut self, consumed: usize) -> usize {
+        self.state = State::Start;
+        consumed
+    }
+
+    /// The position of `end` in the line at `pos`, looking only at bytes not seen before.
+    #[inline]
+    fn line_end(
+        &mut self,
+        buf: &[u8],
+        end: u8,
+        error: ProtocolError,
+    ) -> Result<Option<usize>, ProtocolError> {
+        let rest = buf.get(self.pos..).unwrap_or_default();
+        let window = &rest[..rest.len().min(LINE_MAX + 1)];
+        let fresh = window.get(self.scanned..).unwrap_or_default();
+        match memchr::memchr(end, fresh) {
+            Some(at) => {
+                let at = self.pos + self.scanned + at;
+                Ok(Some(at))
+            }
+            None if window.len() > LINE_MAX => Err(error),
+            None => {
+                self.scanned = window.len();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The line at `pos` without its prefix byte and line end; moves past it. The byte after CR is
+    /// taken for LF unseen, as Redis does.
+    #[inline]
+    fn header<'a>(
+        &mut self,
+        buf: &'a [u8],
+        error: ProtocolError,
+    ) -> Result<Option<&'a [u8]>, ProtocolError> {
+        let Some(end) = self.line_end(buf, b'\r', error)? else {
+            return Ok(None);
+        };
+        if buf.len() < end + 2 {
+            self.scanned = end - self.pos;
+            return Ok(None);
+        }
+        let line = &buf[self.pos..end];
+        self.pos = end + 2;
+        self.scanned = 0;
+        Ok(Some(line))
+    }
+
+    fn multibulk(&mut self, buf: &[u8], limits: &Limits) -> Result<Step, ProtocolError> {
+        if self.state == State::Count {
+            let Some(line) = self.header(buf, ProtocolError::BigMultibulkCount)? else {
+                return Ok(Step::Incomplete { wanted: 0 });
+            };
+            let count = parse_i64(&line[1..]).ok_or(ProtocolError::MultibulkLength)?;
+            if count > i64::from(i32::MAX) {
+                return Err(ProtocolError::MultibulkLength);
+            }
+            if count > 10 && limits.unauthenticated {
+                return Err(ProtocolError::UnauthenticatedMultibulk);
+            }
+            if count <= 0 {
+                return Ok(Step::Empty {
+                    consumed: self.finish(self.pos),
+                });
+            }
+            self.remaining = count as usize;
+            self.spans.reserve(self.remaining.min(64));
+            self.state = State::Length;
+        }
+        while self.remaining > 0 {
+            let len = match self.state {
+                State::Bulk(len) => len,
+                _ => {
+                    let Some(line) = self.header(buf, ProtocolError::BigBulkCount)? else {
+                        return Ok(Step::Incomplete { wanted: 0 });
+                    };
+                    bulk_len(line, limits)?
+                }
+            };
+            let available = buf.len().saturating_sub(self.pos);
+            let whole = len.saturating_add(2);
+            if available < whole {
+                self.state = State::Bulk(len);
+                return Ok(Step::Incomplete {
+                    wanted: whole - available,
+                });
+            }
+            self.spans.push(Span {
+                start: self.pos,
+                end: self.pos + len,
+            });
+            self.pos += whole;
+            self.remaining -= 1;
+            self.state = State::Length;
+        }
+        Ok(Step::Command {
+            consumed: self.finish(self.pos),
+        })
+    }
+
+    fn inline_command(&mut self, buf: &[u8]) -> Result<Step, ProtocolError> {
+        let Some(end) = self.line_end(buf, b'\n', ProtocolError::BigInline)? else {
+            return Ok(Step::Incomplete { wanted: 0 });
+        };
+        let consumed = self.finish(end + 1);
+        let line = &buf[..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.inline.clear();
+        if !split_args(line, &mut self.inline) {
+            return Err(ProtocolError::UnbalancedQuotes);
+        }
+        if self.inline.as_args().is_empty() {
+            return Ok(Step::Empty { consumed });
+        }
+        Ok(Step::Command { consumed })
+    }
+}
+
+/// The length in a `$` line.
+#[inline]
+fn bulk_len(line: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
+    let digits = match line {
+        [b'$', digits @ ..] => digits,
+        // An empty line: its CR stands where `$` should.
+        _ => {
+            return Err(ProtocolError::ExpectedBulk(
+                line.first().copied().unwrap_or(b'\r'),
+            ));
+        }
+    };
+    let len = match digits {
+        [digit @ b'0'..=b'9'] => usize::from(digit - b'0'),
+        _ => parse_i64(digits)
+            .and_then(|len| usize::try_from(len).ok())
+            .ok_or(ProtocolError::BulkLength)?,
+    };
+    if len > limits.max_bulk_len {
+        return Err(ProtocolError::BulkLength);
+    }
+    if len > 16384 && limits.unauthenticated {
+        return Err(ProtocolError::UnauthenticatedBulk);
+    }
+    Ok(len)
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | 9..=13)
+}
+
+/// Splits a line into arguments as inline commands and redis.conf have them, appending to `out`. Double
+/// quotes know `\n \r \t \a \b \xHH`, single quotes `\'`. False if a quote is open or its end is not
+/// followed by a blank.
+pub fn split_args(line: &[u8], out: &mut OwnedArgs) -> bool {
+    let mut at = 0;
+    loop {
+        at += line[at..]
+            .iter()
+            .take_while(|byte| is_blank(**byte))
+            .count();
+        if at == line.len() {
+            return true;
+        }
+        let start = out.begin();
+        // An argument ends at a blank, or with the first quoted part in it.
+        while let Some(&byte) = line.get(at) {
+            at += 1;
+            match byte {
+                b' ' | b'\n' | b'\r' | b'\t' => break,
+                b'"' | b'\'' => {
+                    let Some(end) = unquote(byte, line, at, out) else {
+                        return false;
+                    };
+                    if line.get(end).is_some_and(|next| !is_blank(*next)) {
+                        return false;
+                    }
+                    at = end;
+                    break;
+                }
+                _ => out.byte(byte),
+            }
+        }
+        out.end(start);
+    }
+}
+
+/// Appends the quoted text at `at` to `out`; the position after the closing quote.
+fn unquote(quote: u8, line: &[u8], mut at: usize, out: &mut OwnedArgs) -> Option<usize> {
+    loop {
+        match (quote, &line[at..]) {
+            (_, []) => return None,
+            (_, [byte, ..]) if *byte == quote => return Some(at + 1),
+            (b'\'', [b'\\', b'\'', ..]) => {
+                out.byte(b'\'');
+                at += 2;
+            }
+            (b'"', [b'\\', b'x', high, low, ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+                out.byte(digit(*high) << 4 | digit(*low));
+                at += 4;
+            }
+            (b'"', [b'\\', byte, ..]) => {
+                out.byte(match byte {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 8,
+                    b'a' => 7,
+                    other => *other,
+                });
+                at += 2;
+            }
+            (_, [byte, ..]) => {
+                out.byte(*byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Outcome = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
+
+    /// Feeds `input` in the given cuts, as a connection would.
+    fn run(input: &[u8], cut: impl Fn(usize) -> usize, limits: &Limits) -> Outcome {
+        let mut decoder = Decoder::new();
+        let (mut commands, mut buf, mut fed) = (Vec::new(), Vec::new(), 0);
+        loop {
+            match decoder.decode(&buf, limits) {
+                Err(error) => return (commands, Some(error)),
+                Ok(Step::Command { consumed }) => {
+                    commands.push(decoder.args(&buf).iter().map(<[u8]>::to_vec).collect());
+                    buf.drain(..consumed);
+                }
+                Ok(Step::Empty { consumed }) => drop(buf.drain(..consumed)),
+                Ok(Step::Incomplete { .. }) => {
+                    if fed == input.len() {
+                        return (commands, None);
+                    }
+                    let next = (fed + cut(fed).max(1)).min(input.len());
+                    buf.extend_from_slice(&input[fed..next]);
+                    fed = next;
+                }
+            }
+        }
+    }
+
+    fn whole(input: &[u8]) -> Outcome {
+        run(input, |_| usize::MAX / 2, &Limits::default())
+    }
+
+    fn commands(input: &[u8]) -> Vec<Vec<String>> {
+        let (commands, error) = whole(input);
+        assert_eq!(error, None, "{}", input.escape_ascii());
+        let text = |arg: Vec<u8>| arg.escape_ascii().to_string();
+        commands
+            .into_iter()
+            .map(|c| c.into_iter().map(text).collect())
+            .collect()
+    }
+
+    #[test]
+    fn arrays_and_lines_mix() {
+        let input = b"*2\r\n$4\r\nECHO\r\n$0\r\n\r\n\r\nPING\r\n*0\r\n*-1\r\n  \n*1\r\n$4\r\nPINGxxget  k\n";
+        assert_eq!(
+            commands(input),
+            [
+                vec!["ECHO", ""],
+                vec!["PING"],
+                vec!["PING"],
+                vec!["get", "k"]
+            ]
+        );
+    }
+
+    #[test]
+    fn chunking_never_changes_the_outcome() {
+        let inputs: [&[u8]; 6] = [
+            b"*2\r\n$4\r\nECHO\r\n$12\r\nhello\r\nworld\r\n*1\r\n$4\r\nPING\r\nSET a \"b\\x41 c\"\r\n\r\n*0\r\n*1\r\n$1\r\n\0\r\n",
+            b"*1\r\n$4\r\nPING\r\n*1\r\nfoo\r\n",
+            b"PING\r\n*a\r\n",
+            b"*3\r\n$3\r\nSET\r\n$-1\r\n",
+            b"get 'x\r\n",
+            b"*2\r\n$0\r\n\r\n\r\n\r\n",
+        ];
+        for input in inputs {
+            let expected = whole(input);
+            for size in 1..input.len() {
+                assert_eq!(run(input, |_| size, &Limits::default()), expected);
+                // One cut at each place.
+                let cut = |fed| if fed == 0 { size } else { usize::MAX / 2 };
+                assert_eq!(run(input, cut, &Limits::default()), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn quoting() {
+        for (line, expected) in [
+            (&b"a\"b c\"\n"[..], vec!["ab c"]),
+            (b"\"\\x41\\n\\zq\\xg\" x\n", vec!["A\\nzqxg", "x"]),
+            (b"'a\\'b\\n' ''\n", vec!["a\\'b\\\\n", ""]),
+            (b"\x0ba\x0b\x0c b\r\n", vec!["a\\x0b\\x0c", "b"]),
+            (b"\"a\"\x0bb\n", vec!["a", "b"]),
+            (b"\"a\"\r\r\n", vec!["a"]),
+        ] {
+            assert_eq!(commands(line), [expected], "{}", line.escape_ascii());
+        }
+        for line in [&b"\"\n"[..], b"\"a\\\n", b"'a\\'\n", b"\"a\"b\n", b"''''\n"] {
+            assert_eq!(
+                whole(line).1,
+                Some(ProtocolError::UnbalancedQuotes),
+                "{}",
+                line.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn broken_requests_name_their_error() {
+        for (input, text) in [
+            (&b"*abc\r\n"[..], "invalid multibulk length"),
+            (b"*\r\n", "invalid multibulk length"),
+            (b"*2147483648\r\n", "invalid multibulk length"),
+            (b"*-0\r\n", "invalid multibulk length"),
+            (b"*1\r\n:1\r\n", "expected '$', got ':'"),
+            (b"*1\r\n$\r\n", "invalid bulk length"),
+            (b"*1\r\n$04\r\n", "invalid bulk length"),
+            (b"*1\r\n$-1\r\n", "invalid bulk length"),
+            (b"*1\r\n$536870913\r\n", "invalid bulk length"),
+        ] {
+            let error = whole(input)
+                .1
+                .unwrap_or_else(|| panic!("{}", input.escape_ascii()));
+            assert_eq!(error.to_string(), format!("Protocol error: {text}"));
+        }
+        assert_eq!(whole(b"*1\r\n$536870912\r\n").1, None);
+        let mut reply = Reply::default();
+        whole(b"*1\r\n\r\n").1.unwrap().reply(&mut reply);
+        whole(b"*1\r\n\xff\r\n").1.unwrap().reply(&mut reply);
+        let expected = b"-ERR Protocol error: expected '$', got ' '\r\n-ERR Protocol error: expected '$', got '\xff'\r\n";
+        assert_eq!(reply.buf, expected);
+    }
+
+    #[test]
+    fn lines_have_a_limit() {
+        for (prefix, error) in [
+            (&b"A"[..], ProtocolError::BigInline),
+            (b"*", ProtocolError::BigMultibulkCount),
+            (b"*1\r\n$", ProtocolError::BigBulkCount),
+        ] {
+            let line = prefix.rsplit(|b| *b == b'\n').next().unwrap().len();
+            let mut input = prefix.to_vec();
+            input.resize(prefix.len() - line + LINE_MAX, b'1');
+            assert_eq!(whole(&input).1, None);
+            input.push(b'1');
+            assert_eq!(whole(&input).1, Some(error));
+            assert_eq!(run(&input, |_| 1, &Limits::default()).1, Some(error));
+        }
+        let mut longest = vec![b'A'; LINE_MAX];
+        longest.push(b'\n');
+        assert_eq!(whole(&longest).0.len(), 1);
+    }
+
+    #[test]
+    fn strangers_get_less() {
+        let limits = Limits {
+            unauthenticated: true,
+            ..Limits::default()
+        };
+        let error = |input: &[u8]| run(input, |_| 7, &limits).1;
+        assert_eq!(
+            error(b"*11\r\n"),
+            Some(ProtocolError::UnauthenticatedMultibulk)
+        );
+        assert_eq!(
+            error(b"*10\r\n$16385\r\n"),
+            Some(ProtocolError::UnauthenticatedBulk)
+        );
+        assert_eq!(error(b"*10\r\n$16384\r\n"), None);
+    }
+
+    #[test]
+    fn missing_bytes_are_told_and_not_allocated() {
+        let mut decoder = Decoder::new();
+        let limits = Limits {
+            max_bulk_len: usize::MAX,
+            unauthenticated: false,
+        };
+        let step = decoder.decode(b"*2147483647\r\n$5\r\nab", &limits);
+        assert_eq!(step, Ok(Step::Incomplete { wanted: 5 }));
+        assert!(decoder.bytes() < 64 * 1024);
+        let mut decoder = Decoder::new();
+        let step = decoder.decode(b"*1\r\n$2000000000\r\n", &limits);
+        assert_eq!(
+            step,
+            Ok(Step::Incomplete {
+                wanted: 2_000_000_002
+            })
+        );
+    }
+
+    #[test]
+    fn random_bytes_never_panic_and_chunk_alike() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut next = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        const ALPHABET: &[u8] = b"**$$\r\r\n\n0123-ab \"'\\x";
+        for _ in 0..20_000 {
+            let len = next() as usize % 40;
+            let mut input: Vec<u8> = (0..len)
+                .map(|_| ALPHABET[next() as usize % ALPHABET.len()])
+                .collect();
+            if next() % 2 == 0 {
+                input.splice(0..0, *b"*2\r\n$1\r\n");
+            }
+            let size = 1 + next() as usize % 5;
+            assert_eq!(
+                run(&input, |_| size, &Limits::default()),
+                whole(&input),
+                "{}",
+                input.escape_ascii()
+            );
+        }
+    }
+}
