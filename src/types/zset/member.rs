@@ -38,18 +38,11 @@ unsafe impl Sync for MemberRef {}
 
 /// Where the bytes begin, for a member of `len` bytes.
 fn prefix_bytes(len: usize) -> usize {
-    SCORE_BYTES
-        + if len < LONG as usize {
-            1
-        } else {
-            1 + size_of::<usize>()
-        }
+    SCORE_BYTES + if len < LONG as usize { 1 } else { 1 + size_of::<usize>() }
 }
 
 fn layout(len: usize) -> Layout {
-    let size = prefix_bytes(len)
-        .checked_add(len)
-        .expect("a member's length fits memory");
+    let size = prefix_bytes(len).checked_add(len).expect("a member's length fits memory");
     Layout::from_size_align(size, align_of::<f64>()).expect("a member's length fits memory")
 }
 
@@ -78,18 +71,13 @@ impl Member {
         // SAFETY: the layout is never of size zero, it holds the prefix and the bytes, and nobody
         // else knows the block yet.
         unsafe {
-            let Some(block) = NonNull::new(alloc(layout)) else {
-                handle_alloc_error(layout)
-            };
+            let Some(block) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
             block.cast::<f64>().write(score);
             if bytes.len() < LONG as usize {
                 block.add(SCORE_BYTES).write(bytes.len() as u8);
             } else {
                 block.add(SCORE_BYTES).write(LONG);
-                block
-                    .add(SCORE_BYTES + 1)
-                    .cast::<usize>()
-                    .write_unaligned(bytes.len());
+                block.add(SCORE_BYTES + 1).cast::<usize>().write_unaligned(bytes.len());
             }
             let start = block.add(prefix_bytes(bytes.len()));
             start.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());

@@ -21,42 +21,25 @@ pub struct ScoreRange {
 
 impl ScoreRange {
     /// All scores.
-    pub const ALL: ScoreRange = ScoreRange {
-        min: f64::NEG_INFINITY,
-        max: f64::INFINITY,
-        min_exclusive: false,
-        max_exclusive: false,
-    };
+    pub const ALL: ScoreRange =
+        ScoreRange { min: f64::NEG_INFINITY, max: f64::INFINITY, min_exclusive: false, max_exclusive: false };
 
     /// Reads bounds such as `1.5`, `(1.5` and `-inf`. `None` where Redis answers
     /// "min or max is not a float".
     pub fn parse(min: &[u8], max: &[u8]) -> Option<ScoreRange> {
         let (min, min_exclusive) = parse_score_bound(min)?;
         let (max, max_exclusive) = parse_score_bound(max)?;
-        Some(ScoreRange {
-            min,
-            max,
-            min_exclusive,
-            max_exclusive,
-        })
+        Some(ScoreRange { min, max, min_exclusive, max_exclusive })
     }
 
     /// Whether a score is too low for the range.
     pub fn is_below(&self, score: f64) -> bool {
-        if self.min_exclusive {
-            score <= self.min
-        } else {
-            score < self.min
-        }
+        if self.min_exclusive { score <= self.min } else { score < self.min }
     }
 
     /// Whether a score is too high for the range.
     pub fn is_above(&self, score: f64) -> bool {
-        if self.max_exclusive {
-            score >= self.max
-        } else {
-            score > self.max
-        }
+        if self.max_exclusive { score >= self.max } else { score > self.max }
     }
 }
 
@@ -112,18 +95,12 @@ pub struct LexRange<'a> {
 
 impl<'a> LexRange<'a> {
     /// All members.
-    pub const ALL: LexRange<'static> = LexRange {
-        min: LexBound::Min,
-        max: LexBound::Max,
-    };
+    pub const ALL: LexRange<'static> = LexRange { min: LexBound::Min, max: LexBound::Max };
 
     /// Reads bounds such as `-`, `+`, `[a` and `(a`. `None` where Redis answers
     /// "min or max not valid string range item".
     pub fn parse(min: &'a [u8], max: &'a [u8]) -> Option<LexRange<'a>> {
-        Some(LexRange {
-            min: LexBound::parse(min)?,
-            max: LexBound::parse(max)?,
-        })
+        Some(LexRange { min: LexBound::parse(min)?, max: LexBound::parse(max)? })
     }
 
     /// Whether a member is too low for the range.

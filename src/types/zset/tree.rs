@@ -17,6 +17,7 @@
 //! Counterpart in Redis: the skiplist with its spans.
 
 use super::member::MemberRef;
+use crate::types::listpack::Item;
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -34,14 +35,16 @@ pub(super) struct Entry {
 
 impl Default for Entry {
     fn default() -> Entry {
-        Entry {
-            score: 0.0,
-            member: MemberRef::NONE,
-        }
+        Entry { score: 0.0, member: MemberRef::NONE }
     }
 }
 
 impl Entry {
+    /// Member and score as the zset shows them.
+    pub(super) fn pair(&self) -> (Item<'_>, f64) {
+        (Item::Bytes(self.member.bytes()), self.score)
+    }
+
     /// Where this entry stands beside a score and member: by score first, then by bytes.
     pub(super) fn order(&self, score: f64, member: &[u8]) -> Ordering {
         match self.score.partial_cmp(&score) {
@@ -67,10 +70,7 @@ struct Slots<T, const N: usize> {
 
 impl<T: Default, const N: usize> Slots<T, N> {
     fn new() -> Self {
-        Slots {
-            len: 0,
-            items: std::array::from_fn(|_| T::default()),
-        }
+        Slots { len: 0, items: std::array::from_fn(|_| T::default()) }
     }
 
     fn as_slice(&self) -> &[T] {
@@ -185,11 +185,7 @@ impl Node {
     }
 
     fn into_child(self) -> Child {
-        Child {
-            first: self.first(),
-            count: self.count(),
-            node: self,
-        }
+        Child { first: self.first(), count: self.count(), node: self }
     }
 }
 
@@ -205,9 +201,7 @@ struct Edge {
 impl Inner {
     /// The child that an entry of this key belongs to.
     fn route(&self, score: f64, member: &[u8]) -> usize {
-        let after = self
-            .as_slice()
-            .partition_point(|child| !child.first.is_above(score, member));
+        let after = self.as_slice().partition_point(|child| !child.first.is_above(score, member));
         after.saturating_sub(1)
     }
 
@@ -258,13 +252,7 @@ impl Inner {
             _ => capacity / 2,
         };
         let right = self.items[at].node.empty_like();
-        self.insert(
-            at + 1,
-            Child {
-                node: right,
-                ..Child::default()
-            },
-        );
+        self.insert(at + 1, Child { node: right, ..Child::default() });
         self.share_children(at, left_len);
         true
     }
@@ -301,12 +289,7 @@ pub(super) struct Tree {
 impl Tree {
     /// An empty tree.
     pub(super) fn new() -> Tree {
-        Tree {
-            root: Node::Leaf(Box::new(Slots::new())),
-            len: 0,
-            leaves: 1,
-            inners: 0,
-        }
+        Tree { root: Node::Leaf(Box::new(Slots::new())), len: 0, leaves: 1, inners: 0 }
     }
 
     /// How many entries there are.
@@ -329,14 +312,9 @@ impl Tree {
                 Node::None => return rank,
                 Node::Leaf(leaf) => return rank + leaf.as_slice().partition_point(holds),
                 Node::Inner(inner) => {
-                    let after = inner
-                        .as_slice()
-                        .partition_point(|child| holds(&child.first));
+                    let after = inner.as_slice().partition_point(|child| holds(&child.first));
                     let at = after.saturating_sub(1);
-                    rank += inner.items[..at]
-                        .iter()
-                        .map(|child| child.count)
-                        .sum::<usize>();
+                    rank += inner.items[..at].iter().map(|child| child.count).sum::<usize>();
                     node = &inner.items[at].node;
                 }
             }
@@ -349,9 +327,9 @@ impl Tree {
     }
 
     /// The entry of this rank.
-    pub(super) fn nth(&self, rank: usize) -> Option<Entry> {
+    pub(super) fn nth(&self, rank: usize) -> Option<&Entry> {
         let (leaf, at) = self.leaf_of(rank)?;
-        Some(leaf[at])
+        Some(&leaf[at])
     }
 
     /// The leaf that holds this rank, and where in it.
@@ -376,12 +354,7 @@ impl Tree {
     /// The entries of these ranks, in order or in reverse.
     pub(super) fn iter(&self, ranks: Range<usize>, reverse: bool) -> Iter<'_> {
         let end = ranks.end.min(self.len);
-        Iter {
-            tree: self,
-            ranks: ranks.start.min(end)..end,
-            reverse,
-            leaf: &[],
-        }
+        Iter { tree: self, ranks: ranks.start.min(end)..end, reverse, leaf: &[] }
     }
 
     /// Adds an entry whose key is not there yet.
@@ -392,18 +365,13 @@ impl Tree {
         if self.root.len() == self.root.capacity() {
             self.grow_root();
         }
-        let mut edge = Edge {
-            front: true,
-            back: true,
-        };
+        let mut edge = Edge { front: true, back: true };
         let mut node = &mut self.root;
         loop {
             match node {
                 Node::None => unreachable!("the tree has a root"),
                 Node::Leaf(leaf) => {
-                    let at = leaf
-                        .as_slice()
-                        .partition_point(|other| other.is_below(score, key));
+                    let at = leaf.as_slice().partition_point(|other| other.is_below(score, key));
                     return leaf.insert(at, entry);
                 }
                 Node::Inner(inner) => {
@@ -414,11 +382,7 @@ impl Tree {
                         edge.front &= at == 0 && child.first.is_above(score, key);
                         edge.back &= at + 1 == inner.len && child.node.last().is_below(score, key);
                         let grown = inner.make_room(at, edge);
-                        *(if is_leaf {
-                            &mut self.leaves
-                        } else {
-                            &mut self.inners
-                        }) += usize::from(grown);
+                        *(if is_leaf { &mut self.leaves } else { &mut self.inners }) += usize::from(grown);
                         at = inner.route(score, key);
                     }
                     edge.front &= at == 0;
@@ -532,6 +496,7 @@ fn cut_last_leaf(node: &mut Node, leaves: &mut usize, inners: &mut usize) -> usi
 }
 
 /// Entries of a range of ranks. Finds each next leaf from the root: O(log n) once a leaf.
+/// The pointers in the entries stay alive as long as the tree is borrowed: so do the members it gives.
 pub(super) struct Iter<'a> {
     tree: &'a Tree,
     /// Ranks that no leaf was looked up for yet.
@@ -590,12 +555,7 @@ impl ExactSizeIterator for Iter<'_> {}
 impl Tree {
     /// Panics unless every invariant of the module holds. Returns the filled part of all leaf slots.
     pub(super) fn check(&self) -> f64 {
-        fn walk(
-            node: &Node,
-            root: bool,
-            height: usize,
-            seen: &mut (usize, usize, Vec<Entry>),
-        ) -> usize {
+        fn walk(node: &Node, root: bool, height: usize, seen: &mut (usize, usize, Vec<Entry>)) -> usize {
             assert!(node.len() <= node.capacity() && (root || node.len() > 0));
             match node {
                 Node::None => panic!("an unused slot was reached"),
@@ -622,15 +582,8 @@ impl Tree {
         }
         let mut seen = (0, 0, Vec::new());
         walk(&self.root, true, 0, &mut seen);
-        assert_eq!(
-            (seen.0, seen.1, seen.2.len()),
-            (self.leaves, self.inners, self.len)
-        );
-        assert!(
-            seen.2
-                .windows(2)
-                .all(|pair| pair[0].is_below(pair[1].score, pair[1].member.bytes()))
-        );
+        assert_eq!((seen.0, seen.1, seen.2.len()), (self.leaves, self.inners, self.len));
+        assert!(seen.2.windows(2).all(|pair| pair[0].is_below(pair[1].score, pair[1].member.bytes())));
         self.len as f64 / (self.leaves * LEAF) as f64
     }
 }
@@ -654,23 +607,16 @@ mod tests {
     }
 
     fn members(count: usize) -> Vec<Member> {
-        (0..count)
-            .map(|i| Member::new(format!("member:{i:06}").as_bytes(), 0.0))
-            .collect()
+        (0..count).map(|i| Member::new(format!("member:{i:06}").as_bytes(), 0.0)).collect()
     }
 
     fn entry(member: &Member, score: f64) -> Entry {
         // SAFETY: every test keeps its members until after its tree.
-        Entry {
-            score,
-            member: unsafe { member.alias() },
-        }
+        Entry { score, member: unsafe { member.alias() } }
     }
 
     fn keys(tree: &Tree, ranks: Range<usize>, reverse: bool) -> Vec<(f64, Vec<u8>)> {
-        tree.iter(ranks, reverse)
-            .map(|e| (e.score, e.member.bytes().to_vec()))
-            .collect()
+        tree.iter(ranks, reverse).map(|e| (e.score, e.member.bytes().to_vec())).collect()
     }
 
     #[test]
@@ -695,10 +641,7 @@ mod tests {
                         let rank = rng.below(model.len());
                         let gone = tree.remove_nth(rank).unwrap();
                         let (score, index) = model.remove(rank);
-                        assert_eq!(
-                            (gone.score, gone.member.bytes()),
-                            (score as f64, all[index].bytes())
-                        );
+                        assert_eq!((gone.score, gone.member.bytes()), (score as f64, all[index].bytes()));
                     }
                 }
                 Ok(at) => {
@@ -711,10 +654,7 @@ mod tests {
             assert_eq!(tree.len(), model.len());
             if step % 500 == 0 {
                 tree.check();
-                let expected: Vec<_> = model
-                    .iter()
-                    .map(|&(s, i)| (s as f64, all[i].bytes().to_vec()))
-                    .collect();
+                let expected: Vec<_> = model.iter().map(|&(s, i)| (s as f64, all[i].bytes().to_vec())).collect();
                 assert_eq!(keys(&tree, 0..usize::MAX, false), expected);
                 let from = rng.below(model.len() + 1);
                 let until = from + rng.below(model.len() + 1 - from);
@@ -769,9 +709,6 @@ mod tests {
                 tree.check();
             }
         }
-        assert!(
-            steps > all.len() / LEAF && tree.len() == 0 && tree.leaves == 1,
-            "{steps}"
-        );
+        assert!(steps > all.len() / LEAF && tree.len() == 0 && tree.leaves == 1, "{steps}");
     }
 }
