@@ -62,9 +62,11 @@ impl Large {
                 let old = member.score();
                 match decide(Some(old)) {
                     Some(new) if new != old => {
-                        self.tree.remove(old, bytes);
                         member.set_score(new);
-                        self.tree.insert(entry(member));
+                        if !self.tree.rescore_in_place(old, bytes, new) {
+                            self.tree.remove(old, bytes);
+                            self.tree.insert(entry(member));
+                        }
                         Change::Updated
                     }
                     _ => Change::Same,
@@ -135,8 +137,7 @@ impl Clone for Large {
         let mut copy = Large::new(self.seed);
         copy.members = self.members.map(|member| Member::new(member.bytes(), member.score()));
         copy.member_bytes = self.member_bytes;
-        for old in self.tree.iter(0..usize::MAX, false) {
-            let bytes = old.member.bytes();
+        for (bytes, _) in self.tree.iter(0..usize::MAX, false) {
             let hash = hash_bytes(copy.seed, bytes);
             if let Some(member) = copy.members.find(hash, |other| other.bytes() == bytes) {
                 copy.tree.insert(entry(member));

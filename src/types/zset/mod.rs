@@ -166,12 +166,11 @@ impl Zset {
             return;
         }
         let mut pairs = Listpack::new();
-        for entry in large.tree.iter(0..usize::MAX, false) {
-            let member = entry.member.bytes();
+        for (member, score) in large.tree.iter(0..usize::MAX, false) {
             if member.len() > limits.value || !packed::fits(&pairs, member) {
                 return;
             }
-            packed::push(&mut pairs, member, entry.score);
+            packed::push(&mut pairs, member, score);
         }
         self.form = Form::Packed { pairs, seed: large.seed() };
     }
@@ -263,7 +262,7 @@ impl Zset {
     pub fn nth(&self, rank: usize) -> Option<(Item<'_>, f64)> {
         match &self.form {
             Form::Packed { pairs, .. } => packed::iter(pairs, rank..rank.saturating_add(1), false).next(),
-            Form::Large(large) => large.tree.nth(rank).map(tree::Entry::pair),
+            Form::Large(large) => large.tree.nth(rank).map(as_item),
         }
     }
 
@@ -298,8 +297,16 @@ impl Zset {
                 packed::partition_point(pairs, |_, score| !range.is_above(score)),
             ),
             Form::Large(large) => (
-                large.tree.partition_point(|entry| range.is_below(entry.score)),
-                large.tree.partition_point(|entry| !range.is_above(entry.score)),
+                if range.min_exclusive {
+                    large.tree.scores_up_to(range.min)
+                } else {
+                    large.tree.scores_below(range.min)
+                },
+                if range.max_exclusive {
+                    large.tree.scores_below(range.max)
+                } else {
+                    large.tree.scores_up_to(range.max)
+                },
             ),
         };
         start..end.max(start)
@@ -315,8 +322,8 @@ impl Zset {
                 (start, end)
             }
             Form::Large(large) => (
-                large.tree.partition_point(|entry| range.is_below(entry.member.bytes())),
-                large.tree.partition_point(|entry| !range.is_above(entry.member.bytes())),
+                large.tree.members_that(|member| range.is_below(member)),
+                large.tree.members_that(|member| !range.is_above(member)),
             ),
         };
         start..end.max(start)
@@ -411,6 +418,10 @@ impl Zset {
     }
 }
 
+fn as_item((member, score): (&[u8], f64)) -> (Item<'_>, f64) {
+    (Item::Bytes(member), score)
+}
+
 /// Members with their scores, see [`Zset::range`].
 pub struct Iter<'a>(Inner<'a>);
 
@@ -425,7 +436,7 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<(Item<'a>, f64)> {
         match &mut self.0 {
             Inner::Packed(iter) => iter.next(),
-            Inner::Large(iter) => iter.next().map(tree::Entry::pair),
+            Inner::Large(iter) => iter.next().map(as_item),
         }
     }
 
