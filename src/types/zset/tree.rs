@@ -10,14 +10,13 @@
 //!
 //! Invariants:
 //! - A node holds 1 to `CAPACITY` items; only the root leaf may be empty; all leaves are equally deep.
-//! - `Child::first` equals the first entry below the child, `Child::count` the number of entries.
+//! - `Inner::firsts` and `Inner::counts` tell the first entry and the number of entries below each child.
 //! - The pointers in all entries are alive (see `member.rs`). Separators are copies of entries that
 //!   are in the tree, never of removed ones, so this holds for them too.
 //!
 //! Counterpart in Redis: the skiplist with its spans.
 
 use super::member::MemberRef;
-use std::cmp::Ordering;
 use std::ops::Range;
 
 /// Entries of a leaf: a leaf fills 1024 bytes on 64-bit machines, a size class of every allocator.
@@ -32,21 +31,7 @@ pub(super) struct Entry {
     pub(super) member: MemberRef,
 }
 
-impl Default for Entry {
-    fn default() -> Entry {
-        Entry { score: 0.0, member: MemberRef::NONE }
-    }
-}
-
 impl Entry {
-    /// Where this entry stands beside a score and member: by score first, then by bytes.
-    pub(super) fn order(&self, score: f64, member: &[u8]) -> Ordering {
-        match self.score.partial_cmp(&score) {
-            Some(Ordering::Equal) | None => self.member.bytes().cmp(member),
-            Some(order) => order,
-        }
-    }
-
     fn is_above(&self, score: f64, member: &[u8]) -> bool {
         self.score > score || (self.score == score && self.member.bytes() > member)
     }
@@ -56,59 +41,114 @@ impl Entry {
     }
 }
 
-/// A short vector inside a node.
-struct Slots<T, const N: usize> {
-    len: usize,
-    items: [T; N],
+/// How many of some ascending scores are below this one. Looking at all of them beats halving: no branch
+/// is guessed wrong, and the cache lines come in together.
+#[inline]
+fn count_below(scores: &[f64], score: f64) -> usize {
+    scores.iter().map(|other| usize::from(*other < score)).sum()
 }
 
-impl<T: Default, const N: usize> Slots<T, N> {
+/// Moves `items[at..]` one place on and writes `item` there; the last item is lost.
+fn insert<T: Copy>(items: &mut [T], at: usize, item: T) {
+    items.copy_within(at..items.len() - 1, at + 1);
+    items[at] = item;
+}
+
+/// Moves the first `count` items of `right` behind the `len` items of `left`.
+fn move_left<T: Copy>(left: &mut [T], len: usize, right: &mut [T], count: usize) {
+    left[len..len + count].copy_from_slice(&right[..count]);
+    right.copy_within(count.., 0);
+}
+
+/// Moves the last `count` of the `len` items of `left` before the items of `right`.
+fn move_right<T: Copy>(left: &mut [T], len: usize, right: &mut [T], count: usize) {
+    right.copy_within(..right.len() - count, count);
+    right[..count].copy_from_slice(&left[len - count..len]);
+}
+
+/// A short ascending run of entries: a leaf, or the first entries of an inner node's children.
+struct Keys<const N: usize> {
+    len: usize,
+    scores: [f64; N],
+    members: [MemberRef; N],
+}
+
+impl<const N: usize> Keys<N> {
     fn new() -> Self {
-        Slots { len: 0, items: std::array::from_fn(|_| T::default()) }
+        Keys { len: 0, scores: [0.0; N], members: [MemberRef::NONE; N] }
     }
 
-    fn as_slice(&self) -> &[T] {
-        &self.items[..self.len]
+    fn scores(&self) -> &[f64] {
+        &self.scores[..self.len]
     }
 
-    fn insert(&mut self, at: usize, item: T) {
-        self.items[at..=self.len].rotate_right(1);
-        self.items[at] = item;
+    fn members(&self) -> &[MemberRef] {
+        &self.members[..self.len]
+    }
+
+    fn entry(&self, at: usize) -> Entry {
+        Entry { score: self.scores()[at], member: self.members()[at] }
+    }
+
+    fn set(&mut self, at: usize, entry: Entry) {
+        self.scores[at] = entry.score;
+        self.members[at] = entry.member;
+    }
+
+    fn insert(&mut self, at: usize, entry: Entry) {
         self.len += 1;
+        insert(&mut self.scores[..self.len], at, entry.score);
+        insert(&mut self.members[..self.len], at, entry.member);
     }
 
-    fn remove(&mut self, at: usize) -> T {
-        let item = std::mem::take(&mut self.items[at]);
-        self.items[at..self.len].rotate_left(1);
+    fn remove(&mut self, at: usize) -> Entry {
+        let entry = self.entry(at);
+        self.scores.copy_within(at + 1..self.len, at);
+        self.members.copy_within(at + 1..self.len, at);
         self.len -= 1;
-        item
+        entry
     }
 
-    /// Moves items over the border between two neighbours, so that `self` has `len` of them.
+    /// Moves entries over the border between two neighbours, so that `self` has `len` of them.
     fn share(&mut self, right: &mut Self, len: usize) {
         if len < self.len {
             let moved = self.len - len;
-            right.items[..right.len + moved].rotate_right(moved);
-            self.items[len..self.len].swap_with_slice(&mut right.items[..moved]);
             right.len += moved;
+            move_right(&mut self.scores, self.len, &mut right.scores[..right.len], moved);
+            move_right(&mut self.members, self.len, &mut right.members[..right.len], moved);
         } else {
             let moved = len - self.len;
-            self.items[self.len..len].swap_with_slice(&mut right.items[..moved]);
-            right.items[..right.len].rotate_left(moved);
+            move_left(&mut self.scores, self.len, &mut right.scores[..right.len], moved);
+            move_left(&mut self.members, self.len, &mut right.members[..right.len], moved);
             right.len -= moved;
         }
         self.len = len;
     }
+
+    /// How many entries are below the key, and whether the next one is the key itself.
+    #[inline]
+    fn search(&self, score: f64, member: &[u8]) -> (usize, bool) {
+        let below = count_below(self.scores(), score);
+        let ties = &self.scores()[below..];
+        if ties.first() != Some(&score) {
+            return (below, false);
+        }
+        let ties = ties.partition_point(|other| *other == score);
+        match self.members()[below..below + ties].binary_search_by(|other| other.bytes().cmp(member)) {
+            Ok(at) => (below + at, true),
+            Err(at) => (below + at, false),
+        }
+    }
 }
 
-type Leaf = Slots<Entry, LEAF>;
-type Inner = Slots<Child, FAN>;
+type Leaf = Keys<LEAF>;
 
-#[derive(Default)]
-struct Child {
-    first: Entry,
-    count: usize,
-    node: Node,
+struct Inner {
+    /// The first entry below each child.
+    firsts: Keys<FAN>,
+    /// The number of entries below each child.
+    counts: [usize; FAN],
+    nodes: [Node; FAN],
 }
 
 #[derive(Default)]
@@ -121,11 +161,19 @@ enum Node {
 }
 
 impl Node {
+    fn new_leaf() -> Node {
+        Node::Leaf(Box::new(Leaf::new()))
+    }
+
+    fn is_leaf(&self) -> bool {
+        matches!(self, Node::Leaf(_))
+    }
+
     fn len(&self) -> usize {
         match self {
             Node::None => 0,
             Node::Leaf(leaf) => leaf.len,
-            Node::Inner(inner) => inner.len,
+            Node::Inner(inner) => inner.firsts.len,
         }
     }
 
@@ -137,19 +185,21 @@ impl Node {
         }
     }
 
+    /// The first entry, of a node that has one.
     fn first(&self) -> Entry {
         match self {
-            Node::None => Entry::default(),
-            Node::Leaf(leaf) => leaf.items[0],
-            Node::Inner(inner) => inner.items[0].first,
+            Node::None => unreachable!("unused slots are not looked at"),
+            Node::Leaf(leaf) => leaf.entry(0),
+            Node::Inner(inner) => inner.firsts.entry(0),
         }
     }
 
+    /// The last entry, of a node that has one.
     fn last(&self) -> Entry {
         match self {
-            Node::None => Entry::default(),
-            Node::Leaf(leaf) => leaf.items[leaf.len - 1],
-            Node::Inner(inner) => inner.items[inner.len - 1].node.last(),
+            Node::None => unreachable!("unused slots are not looked at"),
+            Node::Leaf(leaf) => leaf.entry(leaf.len - 1),
+            Node::Inner(inner) => inner.nodes[inner.firsts.len - 1].last(),
         }
     }
 
@@ -157,7 +207,7 @@ impl Node {
         match self {
             Node::None => 0,
             Node::Leaf(leaf) => leaf.len,
-            Node::Inner(inner) => inner.as_slice().iter().map(|child| child.count).sum(),
+            Node::Inner(inner) => inner.counts[..inner.firsts.len].iter().sum(),
         }
     }
 
@@ -165,8 +215,8 @@ impl Node {
     fn empty_like(&self) -> Node {
         match self {
             Node::None => Node::None,
-            Node::Leaf(_) => Node::Leaf(Box::new(Slots::new())),
-            Node::Inner(_) => Node::Inner(Box::new(Slots::new())),
+            Node::Leaf(_) => Node::new_leaf(),
+            Node::Inner(_) => Node::Inner(Box::new(Inner::new())),
         }
     }
 
@@ -177,13 +227,16 @@ impl Node {
             _ => unreachable!("neighbours are equally high"),
         }
     }
-
-    fn into_child(self) -> Child {
-        Child { first: self.first(), count: self.count(), node: self }
-    }
 }
 
-/// Where an entry that finds its leaf full stands: decides how the leaf is split.
+/// Which entry to remove.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    Rank(usize),
+    Key(f64, &'a [u8]),
+}
+
+/// Whether an entry on its way down belongs at an end of the tree: decides how a full node is split.
 #[derive(Clone, Copy)]
 struct Edge {
     /// Before everything in the tree.
@@ -193,47 +246,100 @@ struct Edge {
 }
 
 impl Inner {
-    /// The child that an entry of this key belongs to.
-    fn route(&self, score: f64, member: &[u8]) -> usize {
-        let after = self.as_slice().partition_point(|child| !child.first.is_above(score, member));
-        after.saturating_sub(1)
+    fn new() -> Inner {
+        Inner { firsts: Keys::new(), counts: [0; FAN], nodes: std::array::from_fn(|_| Node::None) }
     }
 
-    /// The child that holds the entry of this rank, and the rank below that child.
+    fn insert(&mut self, at: usize, first: Entry, node: Node) {
+        let count = node.count();
+        self.firsts.insert(at, first);
+        let len = self.firsts.len;
+        insert(&mut self.counts[..len], at, count);
+        self.nodes[at..len].rotate_right(1);
+        self.nodes[at] = node;
+    }
+
+    fn remove(&mut self, at: usize) -> Node {
+        let len = self.firsts.len;
+        self.firsts.remove(at);
+        self.counts.copy_within(at + 1..len, at);
+        let node = std::mem::take(&mut self.nodes[at]);
+        self.nodes[at..len].rotate_left(1);
+        node
+    }
+
+    /// Moves children over the border between two neighbours, so that `self` has `len` of them.
+    fn share(&mut self, right: &mut Inner, len: usize) {
+        let (left_len, right_len) = (self.firsts.len, right.firsts.len);
+        self.firsts.share(&mut right.firsts, len);
+        if len < left_len {
+            let moved = left_len - len;
+            let all = right_len + moved;
+            move_right(&mut self.counts, left_len, &mut right.counts[..all], moved);
+            right.nodes[..all].rotate_right(moved);
+            self.nodes[len..left_len].swap_with_slice(&mut right.nodes[..moved]);
+        } else {
+            let moved = len - left_len;
+            move_left(&mut self.counts, left_len, &mut right.counts[..right_len], moved);
+            self.nodes[left_len..len].swap_with_slice(&mut right.nodes[..moved]);
+            right.nodes[..right_len].rotate_left(moved);
+        }
+    }
+
+    /// The child that an entry of this key is in or belongs to.
+    #[inline]
+    fn route(&self, score: f64, member: &[u8]) -> usize {
+        let (below, found) = self.firsts.search(score, member);
+        (below + usize::from(found)).saturating_sub(1)
+    }
+
+    /// The child that holds the entry of this rank, and its rank below that child.
+    #[inline]
     fn select(&self, mut rank: usize) -> (usize, usize) {
-        for (index, child) in self.as_slice().iter().enumerate() {
-            if rank < child.count {
-                return (index, rank);
+        for (at, &count) in self.counts[..self.firsts.len].iter().enumerate() {
+            if rank < count {
+                return (at, rank);
             }
-            rank -= child.count;
+            rank -= count;
         }
         unreachable!("the rank is below the count")
     }
 
-    fn refresh(&mut self, at: usize) {
-        let child = &mut self.items[at];
-        child.first = child.node.first();
-        child.count = child.node.count();
+    /// The child that holds the target, and the target as seen from there.
+    fn seek<'a>(&self, target: Target<'a>) -> (usize, Target<'a>) {
+        match target {
+            Target::Rank(rank) => {
+                let (at, below) = self.select(rank);
+                (at, Target::Rank(below))
+            }
+            Target::Key(score, member) => (self.route(score, member), target),
+        }
     }
 
     /// Moves the border between children `at` and `at + 1` so that the first has `len` items.
     fn share_children(&mut self, at: usize, len: usize) {
-        let (left, right) = self.items.split_at_mut(at + 1);
-        left[at].node.share(&mut right[0].node, len);
-        self.refresh(at);
-        self.refresh(at + 1);
+        let (left, right) = self.nodes.split_at_mut(at + 1);
+        left[at].share(&mut right[0], len);
+        for at in [at, at + 1] {
+            self.counts[at] = self.nodes[at].count();
+            if self.counts[at] > 0 {
+                self.firsts.set(at, self.nodes[at].first());
+            }
+        }
     }
 
     /// Gives the full child `at`, and whichever neighbour it shares with, room for one more item.
     /// Returns whether that took a new node. Self is not full.
     fn make_room(&mut self, at: usize, edge: Edge) -> bool {
-        let capacity = self.items[at].node.capacity();
-        let worth = capacity - capacity / 8;
+        let len = self.firsts.len;
+        let capacity = self.nodes[at].capacity();
+        // Sharing must leave both with room, and is to last for a few insertions.
+        let worth = capacity - (capacity / 16).max(2);
         for left in [at.wrapping_sub(1), at] {
-            if left >= self.len || left + 1 >= self.len {
+            if left >= len || left + 1 >= len {
                 continue;
             }
-            let total = self.items[left].node.len() + self.items[left + 1].node.len();
+            let total = self.nodes[left].len() + self.nodes[left + 1].len();
             if total <= capacity + worth {
                 self.share_children(left, total / 2);
                 return false;
@@ -241,12 +347,12 @@ impl Inner {
         }
         // Keys that come in order leave full nodes behind them instead of half-full ones.
         let left_len = match edge {
-            Edge { back: true, .. } if at + 1 == self.len => capacity - 1,
+            Edge { back: true, .. } if at + 1 == len => capacity - 1,
             Edge { front: true, .. } if at == 0 => 1,
             _ => capacity / 2,
         };
-        let right = self.items[at].node.empty_like();
-        self.insert(at + 1, Child { node: right, ..Child::default() });
+        let (first, right) = (self.firsts.entry(at), self.nodes[at].empty_like());
+        self.insert(at + 1, first, right);
         self.share_children(at, left_len);
         true
     }
@@ -254,21 +360,18 @@ impl Inner {
     /// Gives the small child `at` items from a neighbour, or merges the two.
     /// Returns whether a node is gone.
     fn make_fuller(&mut self, at: usize) -> bool {
-        if self.len < 2 {
+        if self.firsts.len < 2 {
             return false;
         }
         let left = at.saturating_sub(1);
-        let capacity = self.items[left].node.capacity();
-        let total = self.items[left].node.len() + self.items[left + 1].node.len();
-        if total > capacity - capacity / 8 {
-            self.share_children(left, total / 2);
-            return false;
+        let capacity = self.nodes[left].capacity();
+        let total = self.nodes[left].len() + self.nodes[left + 1].len();
+        let merge = total <= capacity - capacity / 8;
+        self.share_children(left, if merge { total } else { total / 2 });
+        if merge {
+            self.remove(left + 1);
         }
-        let (a, b) = self.items.split_at_mut(left + 1);
-        a[left].node.share(&mut b[0].node, total);
-        self.refresh(left);
-        self.remove(left + 1);
-        true
+        merge
     }
 }
 
@@ -283,7 +386,7 @@ pub(super) struct Tree {
 impl Tree {
     /// An empty tree.
     pub(super) fn new() -> Tree {
-        Tree { root: Node::Leaf(Box::new(Slots::new())), len: 0, leaves: 1, inners: 0 }
+        Tree { root: Node::new_leaf(), len: 0, leaves: 1, inners: 0 }
     }
 
     /// How many entries there are.
@@ -296,38 +399,67 @@ impl Tree {
         self.leaves * size_of::<Leaf>() + self.inners * size_of::<Inner>()
     }
 
-    /// How many entries from the first on satisfy `holds`, which is true for a first part of the
-    /// entries and false for the rest. (For anything else the answer is some rank, never a panic.)
-    pub(super) fn partition_point(&self, mut holds: impl FnMut(&Entry) -> bool) -> usize {
+    /// How many entries satisfy `holds`, which is true for a first part of the entries and false for
+    /// the rest. `count` counts them in a run of entries. (If it is true for other entries the answer is
+    /// some rank.)
+    #[inline]
+    fn partition_point(&self, count: impl Fn(&[f64], &[MemberRef]) -> usize) -> usize {
         let mut node = &self.root;
         let mut rank = 0;
         loop {
             match node {
                 Node::None => return rank,
-                Node::Leaf(leaf) => return rank + leaf.as_slice().partition_point(holds),
+                Node::Leaf(leaf) => return rank + count(leaf.scores(), leaf.members()),
                 Node::Inner(inner) => {
-                    let after = inner.as_slice().partition_point(|child| holds(&child.first));
-                    let at = after.saturating_sub(1);
-                    rank += inner.items[..at].iter().map(|child| child.count).sum::<usize>();
-                    node = &inner.items[at].node;
+                    let holding = count(inner.firsts.scores(), inner.firsts.members());
+                    let at = holding.saturating_sub(1);
+                    rank += inner.counts[..at].iter().sum::<usize>();
+                    node = &inner.nodes[at];
                 }
             }
         }
     }
 
-    /// The rank that an entry of this key has, or would have.
-    pub(super) fn rank(&self, score: f64, member: &[u8]) -> usize {
-        self.partition_point(|entry| entry.is_below(score, member))
+    /// How many scores are below this one.
+    pub(super) fn scores_below(&self, score: f64) -> usize {
+        self.partition_point(|scores, _| count_below(scores, score))
     }
 
-    /// The entry of this rank.
-    pub(super) fn nth(&self, rank: usize) -> Option<Entry> {
+    /// How many scores are this one or below it.
+    pub(super) fn scores_up_to(&self, score: f64) -> usize {
+        self.partition_point(|scores, _| scores.iter().map(|other| usize::from(*other <= score)).sum())
+    }
+
+    /// How many members satisfy `holds`, if scores are all equal and it holds up to some member.
+    pub(super) fn members_that(&self, holds: impl Fn(&[u8]) -> bool) -> usize {
+        self.partition_point(|_, members| members.partition_point(|member| holds(member.bytes())))
+    }
+
+    /// The rank that an entry of this key has, or would have.
+    pub(super) fn rank(&self, score: f64, member: &[u8]) -> usize {
+        let mut node = &self.root;
+        let mut rank = 0;
+        loop {
+            match node {
+                Node::None => return rank,
+                Node::Leaf(leaf) => return rank + leaf.search(score, member).0,
+                Node::Inner(inner) => {
+                    let at = inner.route(score, member);
+                    rank += inner.counts[..at].iter().sum::<usize>();
+                    node = &inner.nodes[at];
+                }
+            }
+        }
+    }
+
+    /// The member of this rank and its score.
+    pub(super) fn nth(&self, rank: usize) -> Option<(&[u8], f64)> {
         let (leaf, at) = self.leaf_of(rank)?;
-        Some(leaf[at])
+        Some((leaf.members()[at].bytes(), leaf.scores()[at]))
     }
 
     /// The leaf that holds this rank, and where in it.
-    fn leaf_of(&self, rank: usize) -> Option<(&[Entry], usize)> {
+    fn leaf_of(&self, rank: usize) -> Option<(&Leaf, usize)> {
         if rank >= self.len {
             return None;
         }
@@ -335,10 +467,10 @@ impl Tree {
         loop {
             match node {
                 Node::None => return None,
-                Node::Leaf(leaf) => return Some((leaf.as_slice(), rank)),
+                Node::Leaf(leaf) => return Some((leaf, rank)),
                 Node::Inner(inner) => {
                     let (at, below) = inner.select(rank);
-                    node = &inner.items[at].node;
+                    node = &inner.nodes[at];
                     rank = below;
                 }
             }
@@ -348,7 +480,7 @@ impl Tree {
     /// The entries of these ranks, in order or in reverse.
     pub(super) fn iter(&self, ranks: Range<usize>, reverse: bool) -> Iter<'_> {
         let end = ranks.end.min(self.len);
-        Iter { tree: self, ranks: ranks.start.min(end)..end, reverse, leaf: &[] }
+        Iter { tree: self, ranks: ranks.start.min(end)..end, reverse, scores: &[], members: &[] }
     }
 
     /// Adds an entry whose key is not there yet.
@@ -365,28 +497,26 @@ impl Tree {
             match node {
                 Node::None => unreachable!("the tree has a root"),
                 Node::Leaf(leaf) => {
-                    let at = leaf.as_slice().partition_point(|other| other.is_below(score, key));
+                    let at = leaf.search(score, key).0;
                     return leaf.insert(at, entry);
                 }
                 Node::Inner(inner) => {
                     let mut at = inner.route(score, key);
-                    let child = &inner.items[at];
-                    if child.node.len() == child.node.capacity() {
-                        let is_leaf = matches!(child.node, Node::Leaf(_));
-                        edge.front &= at == 0 && child.first.is_above(score, key);
-                        edge.back &= at + 1 == inner.len && child.node.last().is_below(score, key);
-                        let grown = inner.make_room(at, edge);
-                        *(if is_leaf { &mut self.leaves } else { &mut self.inners }) += usize::from(grown);
+                    let child = &inner.nodes[at];
+                    if child.len() == child.capacity() {
+                        edge.front &= at == 0 && inner.firsts.entry(0).is_above(score, key);
+                        edge.back &= at + 1 == inner.firsts.len && child.last().is_below(score, key);
+                        let nodes = if child.is_leaf() { &mut self.leaves } else { &mut self.inners };
+                        *nodes += usize::from(inner.make_room(at, edge));
                         at = inner.route(score, key);
                     }
                     edge.front &= at == 0;
-                    edge.back &= at + 1 == inner.len;
-                    let child = &mut inner.items[at];
-                    child.count += 1;
-                    if child.first.is_above(score, key) {
-                        child.first = entry;
+                    edge.back &= at + 1 == inner.firsts.len;
+                    inner.counts[at] += 1;
+                    if at == 0 && inner.firsts.entry(0).is_above(score, key) {
+                        inner.firsts.set(0, entry);
                     }
-                    node = &mut child.node;
+                    node = &mut inner.nodes[at];
                 }
             }
         }
@@ -395,40 +525,57 @@ impl Tree {
     /// Puts a new root above the full one.
     fn grow_root(&mut self) {
         let mut inner = Box::new(Inner::new());
-        inner.insert(0, std::mem::take(&mut self.root).into_child());
+        inner.insert(0, self.root.first(), std::mem::take(&mut self.root));
         self.root = Node::Inner(inner);
         self.inners += 1;
     }
 
-    /// Takes the entry of this key out, if it is there.
-    pub(super) fn remove(&mut self, score: f64, member: &[u8]) -> Option<Entry> {
-        let rank = self.rank(score, member);
-        let found = self.nth(rank)?;
-        if found.order(score, member) != Ordering::Equal {
-            return None;
+    /// Changes the score of the entry with this key in its place, if it can stay there and its neighbours
+    /// in the leaf prove it. Otherwise changes nothing and returns false.
+    pub(super) fn rescore_in_place(&mut self, score: f64, member: &[u8], new: f64) -> bool {
+        let mut node = &mut self.root;
+        while let Node::Inner(inner) = node {
+            let at = inner.route(score, member);
+            node = &mut inner.nodes[at];
         }
-        self.remove_nth(rank)
+        let Node::Leaf(leaf) = node else { return false };
+        let (at, found) = leaf.search(score, member);
+        let fits = found
+            && at > 0
+            && at + 1 < leaf.len
+            && leaf.entry(at - 1).is_below(new, member)
+            && leaf.entry(at + 1).is_above(new, member);
+        if fits {
+            leaf.scores[at] = new;
+        }
+        fits
+    }
+
+    /// Takes the entry of this key out, which must be there.
+    pub(super) fn remove(&mut self, score: f64, member: &[u8]) {
+        self.take(Target::Key(score, member));
     }
 
     /// Takes the entry of this rank out.
     pub(super) fn remove_nth(&mut self, rank: usize) -> Option<Entry> {
-        if rank >= self.len {
-            return None;
-        }
+        (rank < self.len).then(|| self.take(Target::Rank(rank)))
+    }
+
+    fn take(&mut self, target: Target) -> Entry {
+        self.drop_thin_roots();
+        let entry = take(&mut self.root, target, &mut self.leaves, &mut self.inners);
         self.len -= 1;
         self.drop_thin_roots();
-        let entry = take(&mut self.root, rank, &mut self.leaves, &mut self.inners);
-        self.drop_thin_roots();
-        Some(entry)
+        entry
     }
 
     /// An inner root with a single child gives way to that child.
     fn drop_thin_roots(&mut self) {
         while let Node::Inner(inner) = &mut self.root
-            && inner.len == 1
+            && inner.firsts.len == 1
         {
             let child = inner.remove(0);
-            self.root = child.node;
+            self.root = child;
             self.inners -= 1;
         }
     }
@@ -442,27 +589,30 @@ impl Tree {
     }
 }
 
-/// Removes and returns the entry of this rank below `node`, which has more than one item unless it is
-/// a root leaf: the way down makes every small child fuller before it goes there.
-fn take(node: &mut Node, rank: usize, leaves: &mut usize, inners: &mut usize) -> Entry {
+/// Removes and returns the target below `node`, which has more than one item unless it is a root leaf:
+/// the way down makes every small child fuller before it goes there.
+fn take(node: &mut Node, target: Target, leaves: &mut usize, inners: &mut usize) -> Entry {
     match node {
-        Node::None => unreachable!("the rank is below the count"),
-        Node::Leaf(leaf) => leaf.remove(rank),
+        Node::None => unreachable!("the tree has a root"),
+        Node::Leaf(leaf) => match target {
+            Target::Rank(rank) => leaf.remove(rank),
+            Target::Key(score, member) => {
+                let (at, found) = leaf.search(score, member);
+                assert!(found, "the tree has every member that the table has");
+                leaf.remove(at)
+            }
+        },
         Node::Inner(inner) => {
-            let (mut at, mut below) = inner.select(rank);
-            let child = &inner.items[at].node;
+            let (mut at, mut below) = inner.seek(target);
+            let child = &inner.nodes[at];
             if child.len() <= child.capacity() * 2 / 5 {
-                let is_leaf = matches!(child, Node::Leaf(_));
-                let merged = inner.make_fuller(at);
-                *(if is_leaf { &mut *leaves } else { &mut *inners }) -= usize::from(merged);
-                (at, below) = inner.select(rank);
+                let nodes = if child.is_leaf() { &mut *leaves } else { &mut *inners };
+                *nodes -= usize::from(inner.make_fuller(at));
+                (at, below) = inner.seek(target);
             }
-            let child = &mut inner.items[at];
-            let entry = take(&mut child.node, below, leaves, inners);
-            child.count -= 1;
-            if below == 0 {
-                child.first = child.node.first();
-            }
+            let entry = take(&mut inner.nodes[at], below, leaves, inners);
+            inner.counts[at] -= 1;
+            inner.firsts.set(at, inner.nodes[at].first());
             entry
         }
     }
@@ -475,13 +625,12 @@ fn cut_last_leaf(node: &mut Node, leaves: &mut usize, inners: &mut usize) -> usi
         Node::None => 0,
         Node::Leaf(leaf) => std::mem::take(&mut leaf.len),
         Node::Inner(inner) => {
-            let at = inner.len - 1;
-            let child = &mut inner.items[at];
-            let gone = cut_last_leaf(&mut child.node, leaves, inners);
-            child.count -= gone;
-            if child.count == 0 {
-                let is_leaf = matches!(child.node, Node::Leaf(_));
-                *(if is_leaf { leaves } else { inners }) -= 1;
+            let at = inner.firsts.len - 1;
+            let gone = cut_last_leaf(&mut inner.nodes[at], leaves, inners);
+            inner.counts[at] -= gone;
+            if inner.counts[at] == 0 {
+                let nodes = if inner.nodes[at].is_leaf() { leaves } else { inners };
+                *nodes -= 1;
                 inner.remove(at);
             }
             gone
@@ -489,55 +638,74 @@ fn cut_last_leaf(node: &mut Node, leaves: &mut usize, inners: &mut usize) -> usi
     }
 }
 
-/// Entries of a range of ranks. Finds each next leaf from the root: O(log n) once a leaf.
+/// Members and scores of a range of ranks. Finds each next leaf from the root: O(log n) once a leaf.
 pub(super) struct Iter<'a> {
     tree: &'a Tree,
     /// Ranks that no leaf was looked up for yet.
     ranks: Range<usize>,
     reverse: bool,
     /// What is left of the current leaf.
-    leaf: &'a [Entry],
+    scores: &'a [f64],
+    members: &'a [MemberRef],
 }
 
-impl<'a> Iter<'a> {
+/// How many members ahead of the present one are called into the cache.
+const AHEAD: usize = 8;
+
+impl Iter<'_> {
     /// Looks up the next leaf and cuts what belongs to the range out of it.
     fn refill(&mut self) -> Option<()> {
         if self.ranks.is_empty() {
             return None;
         }
-        if self.reverse {
+        let cut = if self.reverse {
             let (leaf, at) = self.tree.leaf_of(self.ranks.end - 1)?;
             let from = (at + 1).saturating_sub(self.ranks.len());
-            self.leaf = &leaf[from..=at];
-            self.ranks.end -= self.leaf.len();
+            (self.scores, self.members) = (leaf.scores(), leaf.members());
+            self.ranks.end -= at + 1 - from;
+            from..at + 1
         } else {
             let (leaf, at) = self.tree.leaf_of(self.ranks.start)?;
-            let until = leaf.len().min(at.saturating_add(self.ranks.len()));
-            self.leaf = &leaf[at..until];
-            self.ranks.start += self.leaf.len();
-        }
+            let until = leaf.len.min(at.saturating_add(self.ranks.len()));
+            (self.scores, self.members) = (leaf.scores(), leaf.members());
+            self.ranks.start += until - at;
+            at..until
+        };
+        (self.scores, self.members) = (&self.scores[cut.clone()], &self.members[cut]);
+        let len = self.members.len();
+        let near = len.min(AHEAD);
+        let soon = if self.reverse { len - near..len } else { 0..near };
+        self.members[soon].iter().for_each(MemberRef::prefetch);
         Some(())
     }
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = &'a Entry;
+    type Item = (&'a [u8], f64);
 
-    fn next(&mut self) -> Option<&'a Entry> {
-        if self.leaf.is_empty() {
+    #[inline]
+    fn next(&mut self) -> Option<(&'a [u8], f64)> {
+        if self.members.is_empty() {
             self.refill()?;
         }
-        let entry;
+        let (member, score, ahead);
         if self.reverse {
-            (entry, self.leaf) = self.leaf.split_last()?;
+            (score, self.scores) = self.scores.split_last()?;
+            (member, self.members) = self.members.split_last()?;
+            ahead = self.members.len().checked_sub(AHEAD);
         } else {
-            (entry, self.leaf) = self.leaf.split_first()?;
+            (score, self.scores) = self.scores.split_first()?;
+            (member, self.members) = self.members.split_first()?;
+            ahead = Some(AHEAD - 1);
         }
-        Some(entry)
+        if let Some(later) = ahead.and_then(|at| self.members.get(at)) {
+            later.prefetch();
+        }
+        Some((member.bytes(), *score))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.leaf.len() + self.ranks.len();
+        let left = self.members.len() + self.ranks.len();
         (left, Some(left))
     }
 }
@@ -548,33 +716,35 @@ impl ExactSizeIterator for Iter<'_> {}
 impl Tree {
     /// Panics unless every invariant of the module holds. Returns the filled part of all leaf slots.
     pub(super) fn check(&self) -> f64 {
-        fn walk(node: &Node, root: bool, height: usize, seen: &mut (usize, usize, Vec<Entry>)) -> usize {
+        fn walk(node: &Node, root: bool, seen: &mut (usize, usize, Vec<Entry>)) -> usize {
             assert!(node.len() <= node.capacity() && (root || node.len() > 0));
             match node {
                 Node::None => panic!("an unused slot was reached"),
                 Node::Leaf(leaf) => {
                     seen.0 += 1;
-                    seen.2.extend_from_slice(leaf.as_slice());
-                    height
+                    seen.2.extend((0..leaf.len).map(|at| leaf.entry(at)));
+                    0
                 }
                 Node::Inner(inner) => {
                     seen.1 += 1;
+                    let (used, free) = inner.nodes.split_at(inner.firsts.len);
                     let mut heights = Vec::new();
-                    for child in inner.as_slice() {
+                    for (at, child) in used.iter().enumerate() {
                         let before = seen.2.len();
-                        heights.push(walk(&child.node, false, height + 1, seen));
-                        assert_eq!(seen.2.len() - before, child.count);
-                        let first = seen.2[before];
-                        assert_eq!(first.member.bytes(), child.first.member.bytes());
-                        assert_eq!(first.score.to_bits(), child.first.score.to_bits());
+                        heights.push(walk(child, false, seen));
+                        assert_eq!(seen.2.len() - before, inner.counts[at]);
+                        let (first, known) = (seen.2[before], inner.firsts.entry(at));
+                        assert_eq!(first.member.bytes(), known.member.bytes());
+                        assert_eq!(first.score.to_bits(), known.score.to_bits());
                     }
                     assert!(heights.windows(2).all(|pair| pair[0] == pair[1]));
-                    heights[0]
+                    assert!(free.iter().all(|node| matches!(node, Node::None)));
+                    heights[0] + 1
                 }
             }
         }
         let mut seen = (0, 0, Vec::new());
-        walk(&self.root, true, 0, &mut seen);
+        walk(&self.root, true, &mut seen);
         assert_eq!((seen.0, seen.1, seen.2.len()), (self.leaves, self.inners, self.len));
         assert!(seen.2.windows(2).all(|pair| pair[0].is_below(pair[1].score, pair[1].member.bytes())));
         self.len as f64 / (self.leaves * LEAF) as f64
@@ -609,7 +779,7 @@ mod tests {
     }
 
     fn keys(tree: &Tree, ranks: Range<usize>, reverse: bool) -> Vec<(f64, Vec<u8>)> {
-        tree.iter(ranks, reverse).map(|e| (e.score, e.member.bytes().to_vec())).collect()
+        tree.iter(ranks, reverse).map(|(member, score)| (score, member.to_vec())).collect()
     }
 
     #[test]
@@ -628,7 +798,7 @@ mod tests {
                     model.insert(at, key);
                 }
                 Err(at) => {
-                    assert!(tree.remove(score, bytes).is_none());
+                    assert!(!tree.rescore_in_place(score, bytes, score));
                     assert_eq!(tree.rank(score, bytes), at);
                     if !model.is_empty() && !growing {
                         let rank = rng.below(model.len());
@@ -639,8 +809,7 @@ mod tests {
                 }
                 Ok(at) => {
                     assert_eq!(tree.rank(score, bytes), at);
-                    let gone = tree.remove(score, bytes).unwrap();
-                    assert_eq!(gone.member.bytes(), bytes);
+                    tree.remove(score, bytes);
                     model.remove(at);
                 }
             }
@@ -656,7 +825,7 @@ mod tests {
                 backward.reverse();
                 assert_eq!(keys(&tree, from..until, true), backward);
                 for (rank, want) in expected.iter().enumerate().step_by(17) {
-                    assert_eq!(tree.nth(rank).unwrap().member.bytes(), want.1);
+                    assert_eq!(tree.nth(rank).unwrap().0, want.1);
                 }
                 assert!(tree.nth(expected.len()).is_none());
             }
