@@ -61,10 +61,7 @@ impl<'a> Item<'a> {
         match *self {
             Item::Bytes(bytes) => bytes.len(),
             Item::Int(value) => {
-                let digits = value
-                    .unsigned_abs()
-                    .checked_ilog10()
-                    .map_or(1, |log| log as usize + 1);
+                let digits = value.unsigned_abs().checked_ilog10().map_or(1, |log| log as usize + 1);
                 digits + usize::from(value < 0)
             }
         }
@@ -110,10 +107,7 @@ pub struct Needle<'a> {
 impl<'a> Needle<'a> {
     /// Prepares `bytes` for many comparisons.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Needle {
-            bytes,
-            int: canonical_int(bytes),
-        }
+        Needle { bytes, int: canonical_int(bytes) }
     }
 
     /// Whether the item is the string searched for.
@@ -149,11 +143,7 @@ pub fn canonical_int(bytes: &[u8]) -> Option<i64> {
         // At most 19 digits: cannot overflow a u64.
         magnitude = magnitude * 10 + u64::from(digit);
     }
-    if negative {
-        0i64.checked_sub_unsigned(magnitude)
-    } else {
-        i64::try_from(magnitude).ok()
-    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
 /// Why bytes are not a listpack.
@@ -203,17 +193,13 @@ impl Default for Listpack {
 impl Clone for Listpack {
     fn clone(&self) -> Self {
         // Vec's own clone allocates exactly the length.
-        Listpack {
-            buf: self.buf.clone(),
-        }
+        Listpack { buf: self.buf.clone() }
     }
 }
 
 impl fmt::Debug for Listpack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(|(_, item)| item))
-            .finish()
+        f.debug_list().entries(self.iter().map(|(_, item)| item)).finish()
     }
 }
 
@@ -221,9 +207,7 @@ impl fmt::Debug for Listpack {
 impl Listpack {
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack {
-            buf: vec![HEADER as u8 + 1, 0, 0, 0, 0, 0, END],
-        }
+        Listpack { buf: vec![HEADER as u8 + 1, 0, 0, 0, 0, 0, END] }
     }
 
     /// Takes bytes from outside, after checking all of them.
@@ -341,27 +325,15 @@ impl Listpack {
             return self.nth_by_walking(index);
         }
         let count = header as i64;
-        let index = if index < 0 {
-            index.checked_add(count)?
-        } else {
-            index
-        };
+        let index = if index < 0 { index.checked_add(count)? } else { index };
         if index < 0 || index >= count {
             return None;
         }
-        if index <= count / 2 {
-            self.walk_forward(index)
-        } else {
-            self.walk_backward(count - 1 - index)
-        }
+        if index <= count / 2 { self.walk_forward(index) } else { self.walk_backward(count - 1 - index) }
     }
 
     fn nth_by_walking(&self, index: i64) -> Option<usize> {
-        if index < 0 {
-            self.walk_backward(-(index + 1))
-        } else {
-            self.walk_forward(index)
-        }
+        if index < 0 { self.walk_backward(-(index + 1)) } else { self.walk_forward(index) }
     }
 
     fn walk_forward(&self, steps: i64) -> Option<usize> {
@@ -387,29 +359,17 @@ impl Listpack {
 
     /// All elements with their offsets, from either end.
     pub fn iter(&self) -> Iter<'_> {
-        Iter {
-            buf: &self.buf,
-            front: HEADER,
-            back: self.end(),
-        }
+        Iter { buf: &self.buf, front: HEADER, back: self.end() }
     }
 
     /// The elements from the one at `offset` to the tail.
     pub fn iter_from(&self, offset: usize) -> Iter<'_> {
-        Iter {
-            buf: &self.buf,
-            front: offset,
-            back: self.end(),
-        }
+        Iter { buf: &self.buf, front: offset, back: self.end() }
     }
 
     /// The elements from the head to the one at `offset`, it included.
     pub fn iter_to(&self, offset: usize) -> Iter<'_> {
-        Iter {
-            buf: &self.buf,
-            front: HEADER,
-            back: entry_end(&self.buf, offset),
-        }
+        Iter { buf: &self.buf, front: HEADER, back: entry_end(&self.buf, offset) }
     }
 
     /// Offset of the first element equal to `needle`, looking at one element and then passing
@@ -516,11 +476,7 @@ impl Listpack {
         };
         let known = self.header_count();
         if known != COUNT_UNKNOWN {
-            let index = if start < 0 {
-                known as i64 + start
-            } else {
-                start
-            } as usize;
+            let index = if start < 0 { known as i64 + start } else { start } as usize;
             let rest = known - index;
             if count >= rest {
                 self.cut(from, self.end(), rest);
@@ -568,18 +524,13 @@ impl Listpack {
 
     /// Number of elements equal to `needle`.
     pub fn count_matching(&self, needle: &Needle) -> usize {
-        self.iter()
-            .filter(|&(_, item)| needle.matches(item))
-            .count()
+        self.iter().filter(|&(_, item)| needle.matches(item)).count()
     }
 
     /// Adds all elements of another listpack at the tail.
     pub fn append(&mut self, other: &Listpack) {
         let body = &other.buf[HEADER..other.end()];
-        assert!(
-            self.fits(body.len()),
-            "listpack grows past its safety limit"
-        );
+        assert!(self.fits(body.len()), "listpack grows past its safety limit");
         let count = self.count() + other.count();
         self.reserve(body.len());
         self.buf.pop();
@@ -664,8 +615,7 @@ impl Listpack {
     fn reserve(&mut self, more: usize) {
         let needed = self.buf.len() + more;
         if needed > self.buf.capacity() {
-            self.buf
-                .reserve_exact(snug_capacity(needed) - self.buf.len());
+            self.buf.reserve_exact(snug_capacity(needed) - self.buf.len());
         }
     }
 
@@ -695,11 +645,7 @@ pub struct Iter<'a> {
 impl Iter<'_> {
     /// An iterator over nothing.
     pub fn empty() -> Self {
-        Iter {
-            buf: &[],
-            front: 0,
-            back: 0,
-        }
+        Iter { buf: &[], front: 0, back: 0 }
     }
 }
 
@@ -768,11 +714,7 @@ impl<'a> Encoded<'a> {
             head[1..5].copy_from_slice(&len.to_le_bytes());
             5
         };
-        Encoded {
-            head,
-            head_len,
-            data,
-        }
+        Encoded { head, head_len, data }
     }
 
     fn int(value: i64) -> Self {
@@ -781,20 +723,12 @@ impl<'a> Encoded<'a> {
         let (code, width) = match value {
             0..=127 => {
                 head[0] = value as u8;
-                return Encoded {
-                    head,
-                    head_len: 1,
-                    data: &[],
-                };
+                return Encoded { head, head_len: 1, data: &[] };
             }
             -4096..=4095 => {
                 head[0] = 0xC0 | ((value >> 8) as u8 & 0x1F);
                 head[1] = value as u8;
-                return Encoded {
-                    head,
-                    head_len: 2,
-                    data: &[],
-                };
+                return Encoded { head, head_len: 2, data: &[] };
             }
             -0x8000..=0x7FFF => (0xF1, 2),
             -0x80_0000..=0x7F_FFFF => (0xF2, 3),
@@ -803,11 +737,7 @@ impl<'a> Encoded<'a> {
         };
         head[0] = code;
         head[1..=width].copy_from_slice(&bytes[..width]);
-        Encoded {
-            head,
-            head_len: width + 1,
-            data: &[],
-        }
+        Encoded { head, head_len: width + 1, data: &[] }
     }
 
     /// Length with the backlen.
@@ -872,10 +802,7 @@ fn head_and_data(buf: &[u8], offset: usize) -> (usize, usize) {
         0x00..=0x7F => (1, 0),
         0x80..=0xBF => (1, usize::from(code & 0x3F)),
         0xC0..=0xDF => (2, 0),
-        0xE0..=0xEF => (
-            2,
-            usize::from(code & 0x0F) << 8 | usize::from(buf[offset + 1]),
-        ),
+        0xE0..=0xEF => (2, usize::from(code & 0x0F) << 8 | usize::from(buf[offset + 1])),
         0xF0 => (5, le_u32(&buf[offset + 1..]) as usize),
         0xF1 => (3, 0),
         0xF2 => (4, 0),
@@ -909,13 +836,9 @@ fn decode(buf: &[u8], offset: usize) -> (Item<'_>, usize) {
             Item::Int(i64::from((raw << 3) as i16 >> 3))
         }
         0xF1 => Item::Int(i64::from(i16::from_le_bytes([rest[0], rest[1]]))),
-        0xF2 => Item::Int(i64::from(
-            i32::from_le_bytes([0, rest[0], rest[1], rest[2]]) >> 8,
-        )),
+        0xF2 => Item::Int(i64::from(i32::from_le_bytes([0, rest[0], rest[1], rest[2]]) >> 8)),
         0xF3 => Item::Int(i64::from(le_u32(rest) as i32)),
-        _ => Item::Int(i64::from_le_bytes(
-            rest[..8].try_into().expect("eight bytes"),
-        )),
+        _ => Item::Int(i64::from_le_bytes(rest[..8].try_into().expect("eight bytes"))),
     };
     (item, next)
 }
@@ -1003,18 +926,10 @@ pub(crate) mod testing {
         pub fn element(&mut self) -> Vec<u8> {
             match self.below(10) {
                 0..=2 => self.below(6).to_string().into_bytes(),
-                3 => (self.next() as i64 >> self.below(64))
-                    .to_string()
-                    .into_bytes(),
+                3 => (self.next() as i64 >> self.below(64)).to_string().into_bytes(),
                 4..=6 => vec![b'a' + self.below(4) as u8; self.below(4)],
                 7 => vec![b'x'; self.below(140)],
-                8 => [
-                    &b"00"[..],
-                    &b"-0"[..],
-                    &b"+1"[..],
-                    &b"9223372036854775808"[..],
-                ][self.below(4)]
-                .to_vec(),
+                8 => [&b"00"[..], &b"-0"[..], &b"+1"[..], &b"9223372036854775808"[..]][self.below(4)].to_vec(),
                 _ if self.below(20) == 0 => vec![b'L'; self.below(5000)],
                 _ => vec![self.next() as u8; 2],
             }
@@ -1022,10 +937,7 @@ pub(crate) mod testing {
     }
 
     pub fn unhex(hex: &str) -> Vec<u8> {
-        (0..hex.len())
-            .step_by(2)
-            .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
-            .collect()
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
     }
 }
 

@@ -12,6 +12,7 @@ pub mod long_double;
 pub mod number;
 pub mod set;
 pub mod table;
+pub mod thin;
 pub mod zset;
 
 /// When a packed collection turns into its large form: the limits of one type.

@@ -45,7 +45,8 @@ const SEGMENT: usize = 1 << 11;
 const LOAD_HIGH: usize = 13;
 /// Entries per two buckets below which a removal merges two.
 const LOAD_LOW: usize = 11;
-/// Slots a random pick draws from: buckets with more entries are picked a little too rarely.
+/// Slots a random pick draws from in a bucket already split in this round, twice as many in one not
+/// split yet; entries of buckets with more than that are picked a little too rarely.
 const RANDOM_SLOTS: usize = 16;
 
 /// Hashes bytes with a seed. Deterministic on one target; low and high bits are equally good.
@@ -118,9 +119,7 @@ fn hits(header: u64, tag: u8) -> u64 {
 
 /// All filter bits of a line's own entries and of those below it.
 fn filter_of_line(header: u64) -> u64 {
-    (0..count(header)).fold(filter(header), |bits, i| {
-        bits | filter_bit(tag_at(header, i))
-    })
+    (0..count(header)).fold(filter(header), |bits, i| bits | filter_bit(tag_at(header, i)))
 }
 
 /// A handle on a line: just the pointer, with names for the accesses.
@@ -251,23 +250,12 @@ impl<T> Drop for Table<T> {
 
 /// Memory and geometry.
 impl<T> Table<T> {
-    const FITS: () = assert!(
-        size_of::<T>() <= 8 && align_of::<T>() <= 8,
-        "an entry is pointer-like: at most 8 bytes"
-    );
+    const FITS: () = assert!(size_of::<T>() <= 8 && align_of::<T>() <= 8, "an entry is pointer-like: at most 8 bytes");
 
     /// An empty table; it allocates nothing.
     pub const fn new() -> Table<T> {
         let () = Self::FITS;
-        Table {
-            segments: Vec::new(),
-            len: 0,
-            buckets: 0,
-            mask: 0,
-            capacity: 0,
-            child_bytes: 0,
-            owns: PhantomData,
-        }
+        Table { segments: Vec::new(), len: 0, buckets: 0, mask: 0, capacity: 0, child_bytes: 0, owns: PhantomData }
     }
 
     /// Number of entries.
@@ -297,11 +285,7 @@ impl<T> Table<T> {
     /// The layout of a segment of `lines` lines: cache-line aligned where a line is a cache line.
     fn segment_layout(lines: usize) -> Layout {
         let size = size_of::<RawLine<T>>();
-        let align = if size == 64 {
-            64
-        } else {
-            align_of::<RawLine<T>>()
-        };
+        let align = if size == 64 { 64 } else { align_of::<RawLine<T>>() };
         Layout::from_size_align(lines * size, align).expect("a segment is small")
     }
 
@@ -322,13 +306,7 @@ impl<T> Table<T> {
         let layout = Self::segment_layout(lines);
         // SAFETY: the segment was allocated with this layout for `tail` lines; moving lines is fine
         // because nothing points to them.
-        let new = unsafe {
-            realloc(
-                old.as_ptr().cast(),
-                Self::segment_layout(tail),
-                layout.size(),
-            )
-        };
+        let new = unsafe { realloc(old.as_ptr().cast(), Self::segment_layout(tail), layout.size()) };
         let new = NonNull::new(new).unwrap_or_else(|| handle_alloc_error(layout));
         self.segments.push(new.cast());
         self.capacity = self.capacity - tail + lines;
@@ -372,6 +350,9 @@ impl<T> Table<T> {
             // SAFETY: allocated with this layout, and no line of it is in use.
             unsafe { dealloc(segment.as_ptr().cast(), layout) };
             self.capacity = full;
+            if self.segments.len() < self.segments.capacity() / 4 {
+                self.segments.shrink_to(self.segments.len() * 2);
+            }
         } else {
             self.resize_tail(self.buckets + step - full);
         }
@@ -407,22 +388,14 @@ impl<T> Table<T> {
     #[inline]
     fn bucket_of(&self, hash: u64) -> usize {
         let bucket = hash as usize & self.mask;
-        if bucket < self.buckets {
-            bucket
-        } else {
-            bucket & (self.mask >> 1)
-        }
+        if bucket < self.buckets { bucket } else { bucket & (self.mask >> 1) }
     }
 
     /// How many low bits of its hash decide that an entry is in this bucket.
     fn depth(&self, bucket: usize) -> u32 {
         let bits = self.mask.count_ones();
         let twin = bucket ^ (self.mask ^ (self.mask >> 1));
-        if bits > 0 && twin >= self.buckets {
-            bits - 1
-        } else {
-            bits
-        }
+        if bits > 0 && twin >= self.buckets { bits - 1 } else { bits }
     }
 }
 
@@ -548,11 +521,7 @@ impl<T> Table<T> {
         // SAFETY: allocated with the layout `old`; the caller updates the only pointer to it.
         let moved = unsafe { realloc(line.0.as_ptr().cast(), old, new.size()) };
         self.child_bytes = self.child_bytes - old.size() + new.size();
-        Line(
-            NonNull::new(moved)
-                .unwrap_or_else(|| handle_alloc_error(new))
-                .cast(),
-        )
+        Line(NonNull::new(moved).unwrap_or_else(|| handle_alloc_error(new)).cast())
     }
 
     /// Frees a line that has room for `n` entries.
@@ -591,22 +560,20 @@ impl<T> Table<T> {
         }
     }
 
-    /// The entry number `i` of a bucket, or how many there are.
-    fn nth(&self, bucket: usize, mut i: usize) -> Result<&T, usize> {
+    /// The entry number `i` of a bucket, if it has as many.
+    fn nth(&self, bucket: usize, mut i: usize) -> Option<&T> {
         let mut line = self.line(bucket);
-        let mut before = 0;
         loop {
             // SAFETY: as in `locate`.
             unsafe {
                 let header = line.header();
                 let n = count(header);
                 if i < n {
-                    return Ok(&*line.entry(i));
+                    return Some(&*line.entry(i));
                 }
                 i -= n;
-                before += n;
                 if filter(header) == 0 {
-                    return Err(before);
+                    return None;
                 }
                 line = line.child();
             }
@@ -620,16 +587,14 @@ impl<T> Table<T> {
     #[inline]
     pub fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
         // SAFETY: `locate` names an entry that lives as long as the table is borrowed.
-        self.locate(hash, eq)
-            .map(|(line, i)| unsafe { &*line.entry(i) })
+        self.locate(hash, eq).map(|(line, i)| unsafe { &*line.entry(i) })
     }
 
     /// The same, to be changed; its hash must stay what it is.
     #[inline]
     pub fn find_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
         // SAFETY: as in `find`, with the table borrowed exclusively.
-        self.locate(hash, eq)
-            .map(|(line, i)| unsafe { &mut *line.entry(i) })
+        self.locate(hash, eq).map(|(line, i)| unsafe { &mut *line.entry(i) })
     }
 
     /// Adds an entry that is not in the table yet.
@@ -707,11 +672,7 @@ impl<T> Table<T> {
         let bit = 1 << new.ilog2();
         let old = new ^ bit;
         self.empty(old, |table, tag, entry| {
-            let bucket = if rehash(&entry) as usize & bit == 0 {
-                old
-            } else {
-                new
-            };
+            let bucket = if rehash(&entry) as usize & bit == 0 { old } else { new };
             table.push(bucket, tag, entry);
         });
     }
@@ -728,12 +689,7 @@ impl<T> Table<T> {
     ///
     /// An entry that is in the table from the first call to the last is visited exactly once, however
     /// the table grows and shrinks in between. `rehash` is asked only where the table has shrunk.
-    pub fn scan<'a>(
-        &'a self,
-        cursor: u64,
-        rehash: impl Fn(&T) -> u64,
-        mut f: impl FnMut(&'a T),
-    ) -> u64 {
+    pub fn scan<'a>(&'a self, cursor: u64, rehash: impl Fn(&T) -> u64, mut f: impl FnMut(&'a T)) -> u64 {
         if self.len == 0 {
             return 0;
         }
@@ -756,20 +712,23 @@ impl<T> Table<T> {
         if self.len == 0 {
             return None;
         }
-        // A slot that is not in use means another try, else entries of emptier buckets would be
-        // likelier. Nearly always a few tries do: the load has a lower limit.
+        // A random hash leads to a bucket not split yet twice as often as to one that was, so twice
+        // the slots make all slots equally likely; one that is not in use means another try. A few
+        // do nearly always, as the load has a lower limit.
         for _ in 0..256 {
             let random = splitmix(&mut seed);
-            let bucket = below(random >> 16, self.buckets);
-            let slot = random as usize % RANDOM_SLOTS;
+            let bucket = self.bucket_of(random);
+            let unsplit = self.mask.count_ones() - self.depth(bucket);
+            let slots = RANDOM_SLOTS << unsplit;
+            let slot = (random >> 48) as usize % slots;
             match self.nth(bucket, slot) {
-                Ok(_) if slot + 1 == RANDOM_SLOTS => {
+                Some(_) if slot + 1 == slots => {
                     let n = self.chain(bucket).count();
-                    let slot = below(splitmix(&mut seed) >> 16, n);
-                    return self.nth(bucket, slot).ok();
+                    let slot = splitmix(&mut seed) % n as u64;
+                    return self.nth(bucket, slot as usize);
                 }
-                Ok(entry) => return Some(entry),
-                Err(_) => {}
+                Some(entry) => return Some(entry),
+                None => {}
             }
         }
         self.iter().next()
@@ -777,20 +736,12 @@ impl<T> Table<T> {
 
     /// All entries, in no particular order.
     pub fn iter(&self) -> Iter<'_, T> {
-        Iter {
-            table: self,
-            bucket: 0,
-            chain: Chain::ended(),
-        }
+        Iter { table: self, bucket: 0, chain: Chain::ended() }
     }
 
     /// All entries of a bucket.
     fn chain(&self, bucket: usize) -> Chain<'_, T> {
-        Chain {
-            line: Some(self.line(bucket)),
-            i: 0,
-            table: PhantomData,
-        }
+        Chain { line: Some(self.line(bucket)), i: 0, table: PhantomData }
     }
 
     /// A table of the same shape with other entries of the same hashes.
@@ -847,11 +798,6 @@ fn splitmix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A number below `n` from 48 random bits.
-fn below(random: u64, n: usize) -> usize {
-    ((u128::from(random & 0xffff_ffff_ffff) * n as u128) >> 48) as usize
-}
-
 /// What [`Table::entry`] found.
 pub enum Entry<'a, T> {
     /// The entry that is there; its hash must stay what it is.
@@ -882,11 +828,7 @@ struct Chain<'a, T> {
 
 impl<T> Chain<'_, T> {
     fn ended() -> Self {
-        Chain {
-            line: None,
-            i: 0,
-            table: PhantomData,
-        }
+        Chain { line: None, i: 0, table: PhantomData }
     }
 }
 

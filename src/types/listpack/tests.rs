@@ -58,24 +58,12 @@ fn same_bytes_as_redis() {
     );
     assert_eq!(of(&integers).as_bytes(), golden);
     let loaded = Listpack::from_bytes(golden).unwrap();
-    assert!(
-        loaded
-            .iter()
-            .map(|(_, item)| item.to_vec())
-            .eq(integers.iter().map(|e| e.to_vec()))
-    );
+    assert!(loaded.iter().map(|(_, item)| item.to_vec()).eq(integers.iter().map(|e| e.to_vec())));
 
-    let hash = of(&[
-        b"name", b"Ada", b"age", b"36", b"score", b"-77.5", b"id", b"100000",
-    ]);
+    let hash = of(&[b"name", b"Ada", b"age", b"36", b"score", b"-77.5", b"id", b"100000"]);
     let golden = "300000000800846e616d65058341646104836167650424018573636f726506852d37372e350682696403f2a0860104ff";
     assert_eq!(hash.as_bytes(), unhex(golden));
-    assert_eq!(
-        hash.find(b"id", 1)
-            .and_then(|field| hash.next(field))
-            .map(|v| hash.at(v)),
-        Some(Item::Int(100_000))
-    );
+    assert_eq!(hash.find(b"id", 1).and_then(|field| hash.next(field)).map(|v| hash.at(v)), Some(Item::Int(100_000)));
     assert_eq!(hash.find(b"36", 1), None);
 }
 
@@ -121,17 +109,7 @@ fn items() {
         assert!(Item::Int(value).eq_bytes(text.as_bytes()));
         assert_eq!(Item::Bytes(text.as_bytes()).as_int(), Some(value));
     }
-    for text in [
-        "",
-        "-",
-        "+1",
-        "01",
-        "-0",
-        "1 ",
-        "1e3",
-        "9223372036854775808",
-        "-9223372036854775809",
-    ] {
+    for text in ["", "-", "+1", "01", "-0", "1 ", "1e3", "9223372036854775808", "-9223372036854775809"] {
         assert_eq!(canonical_int(text.as_bytes()), None, "{text}");
     }
     assert_eq!(Item::Bytes(b"-inf").as_f64(), Some(f64::NEG_INFINITY));
@@ -159,10 +137,7 @@ fn step(rng: &mut Rng, list: &mut Listpack, model: &mut Vec<Vec<u8>>) {
     let at = rng.below(model.len());
     let offset = list.nth(at as i64);
     assert_eq!(offset.is_some(), at < model.len());
-    assert_eq!(
-        list.nth(at as i64 - model.len() as i64),
-        if model.is_empty() { None } else { offset }
-    );
+    assert_eq!(list.nth(at as i64 - model.len() as i64), if model.is_empty() { None } else { offset });
     assert_eq!(list.nth(model.len() as i64), None);
     match (rng.below(12), offset) {
         (0 | 1, _) => {
@@ -200,17 +175,11 @@ fn step(rng: &mut Rng, list: &mut Listpack, model: &mut Vec<Vec<u8>>) {
         (8, Some(_)) => {
             let needle = model[at].clone();
             let found = list.find(&needle, 0).unwrap();
-            assert_eq!(
-                list.iter().position(|(o, _)| o == found),
-                model.iter().position(|e| *e == needle)
-            );
+            assert_eq!(list.iter().position(|(o, _)| o == found), model.iter().position(|e| *e == needle));
             let (skip, max) = (rng.below(2), rng.below(3));
             let hits: Vec<usize> = (0..model.len()).filter(|&i| model[i] == needle).collect();
             let gone: Vec<usize> = hits.into_iter().skip(skip).take(max).collect();
-            assert_eq!(
-                list.remove_matching(&Needle::new(&needle), skip, max),
-                gone.len()
-            );
+            assert_eq!(list.remove_matching(&Needle::new(&needle), skip, max), gone.len());
             gone.iter().rev().for_each(|&i| drop(model.remove(i)));
         }
         (9, Some(_)) => {
@@ -220,17 +189,8 @@ fn step(rng: &mut Rng, list: &mut Listpack, model: &mut Vec<Vec<u8>>) {
             list.append(&tail);
         }
         (10, Some(offset)) => {
-            assert!(
-                list.iter_from(offset)
-                    .map(|(_, i)| i.to_vec())
-                    .eq(model[at..].iter().cloned())
-            );
-            assert!(
-                list.iter_to(offset)
-                    .rev()
-                    .map(|(_, i)| i.to_vec())
-                    .eq(model[..=at].iter().rev().cloned())
-            );
+            assert!(list.iter_from(offset).map(|(_, i)| i.to_vec()).eq(model[at..].iter().cloned()));
+            assert!(list.iter_to(offset).rev().map(|(_, i)| i.to_vec()).eq(model[..=at].iter().rev().cloned()));
         }
         (_, _) => {
             assert_eq!(list.find(b"not there", 0), None);
@@ -261,24 +221,13 @@ fn more_elements_than_the_header_counts() {
 
 #[test]
 fn hostile_bytes() {
-    let good = of(&[
-        b"name",
-        b"100000",
-        &[b'y'; 64],
-        &[b'w'; 200],
-        &[b'q'; 5000],
-        b"-5",
-    ]);
+    let good = of(&[b"name", b"100000", &[b'y'; 64], &[b'w'; 200], &[b'q'; 5000], b"-5"]);
     let mut rng = Rng(7);
     for _ in 0..20_000 {
         let mut bytes = good.as_bytes().to_vec();
         for _ in 0..=rng.below(3) {
             // Mostly where entries begin, not in the middle of the long strings.
-            let at = if rng.below(3) > 0 {
-                rng.below(90)
-            } else {
-                rng.below(bytes.len())
-            };
+            let at = if rng.below(3) > 0 { rng.below(90) } else { rng.below(bytes.len()) };
             bytes[at] = rng.next() as u8;
         }
         if rng.below(3) == 0 {

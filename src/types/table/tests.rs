@@ -46,11 +46,7 @@ fn check<T>(table: &Table<T>, rehash: impl Fn(&T) -> u64) {
             }
             if !above.is_empty() {
                 assert!(entries.len() > 1);
-                let slots = if filter(header) == 0 {
-                    entries.len() | 1
-                } else {
-                    SLOTS
-                };
+                let slots = if filter(header) == 0 { entries.len() | 1 } else { SLOTS };
                 child_bytes += Line::<T>::layout(slots).size();
             }
             if filter(header) == 0 {
@@ -88,12 +84,7 @@ fn tags_are_matched_exactly() {
 
 #[test]
 fn random_operations_agree_with_a_model() {
-    for (seed, spread, ops) in [
-        (1, 20, 5_000),
-        (2, 600, 30_000),
-        (3, 9_000, 60_000),
-        (4, 1 << 40, 30_000),
-    ] {
+    for (seed, spread, ops) in [(1, 20, 5_000), (2, 600, 30_000), (3, 9_000, 60_000), (4, 1 << 40, 30_000)] {
         let mut random = seed;
         let mut table: Table<Box<(u64, u64)>> = Table::new();
         let mut model = BTreeMap::new();
@@ -126,10 +117,7 @@ fn random_operations_agree_with_a_model() {
         check(&table, rehash);
         let copy = table.clone();
         check(&copy, rehash);
-        assert_eq!(
-            copy.iter().map(|entry| **entry).collect::<BTreeMap<_, _>>(),
-            model
-        );
+        assert_eq!(copy.iter().map(|entry| **entry).collect::<BTreeMap<_, _>>(), model);
     }
 }
 
@@ -186,10 +174,7 @@ fn scan_of_a_table_at_rest_visits_each_entry_once() {
             let (mut seen, mut cursor) = (Vec::new(), 0);
             loop {
                 cursor = table.scan(cursor, mix, |&entry| seen.push(entry));
-                assert!(
-                    cursor < 2 * table.buckets() as u64,
-                    "cursors are small numbers"
-                );
+                assert!(cursor < 2 * table.buckets() as u64, "cursors are small numbers");
                 if cursor == 0 {
                     break;
                 }
@@ -272,10 +257,7 @@ fn random_picks_are_uniform() {
             picks[*table.random(splitmix(&mut random)).unwrap() as usize] += 1;
         }
         // Chi-squared: the mean is size - 1, the deviation sqrt(2 size); six of them is never.
-        let chi: f64 = picks
-            .iter()
-            .map(|&n| (n as f64 - 400.0).powi(2) / 400.0)
-            .sum();
+        let chi: f64 = picks.iter().map(|&n| (n as f64 - 400.0).powi(2) / 400.0).sum();
         let limit = size as f64 - 1.0 + 6.0 * (2.0 * size as f64).sqrt();
         assert!(chi < limit, "{chi} for {size}");
     }
