@@ -19,6 +19,9 @@
 //!
 //! Redis' counterpart: `listpack.c`.
 
+mod entry;
+
+use entry::{Encoded, decode, entry_end, entry_start, le_u32, validate_entry};
 use std::fmt;
 
 /// Scratch space in which an integer item is written out as decimal digits.
@@ -61,7 +64,10 @@ impl<'a> Item<'a> {
         match *self {
             Item::Bytes(bytes) => bytes.len(),
             Item::Int(value) => {
-                let digits = value.unsigned_abs().checked_ilog10().map_or(1, |log| log as usize + 1);
+                let digits = value
+                    .unsigned_abs()
+                    .checked_ilog10()
+                    .map_or(1, |log| log as usize + 1);
                 digits + usize::from(value < 0)
             }
         }
@@ -107,7 +113,10 @@ pub struct Needle<'a> {
 impl<'a> Needle<'a> {
     /// Prepares `bytes` for many comparisons.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Needle { bytes, int: canonical_int(bytes) }
+        Needle {
+            bytes,
+            int: canonical_int(bytes),
+        }
     }
 
     /// Whether the item is the string searched for.
@@ -143,7 +152,11 @@ pub fn canonical_int(bytes: &[u8]) -> Option<i64> {
         // At most 19 digits: cannot overflow a u64.
         magnitude = magnitude * 10 + u64::from(digit);
     }
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+    if negative {
+        0i64.checked_sub_unsigned(magnitude)
+    } else {
+        i64::try_from(magnitude).ok()
+    }
 }
 
 /// Why bytes are not a listpack.
@@ -193,13 +206,17 @@ impl Default for Listpack {
 impl Clone for Listpack {
     fn clone(&self) -> Self {
         // Vec's own clone allocates exactly the length.
-        Listpack { buf: self.buf.clone() }
+        Listpack {
+            buf: self.buf.clone(),
+        }
     }
 }
 
 impl fmt::Debug for Listpack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(|(_, item)| item)).finish()
+        f.debug_list()
+            .entries(self.iter().map(|(_, item)| item))
+            .finish()
     }
 }
 
@@ -207,7 +224,9 @@ impl fmt::Debug for Listpack {
 impl Listpack {
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack { buf: vec![HEADER as u8 + 1, 0, 0, 0, 0, 0, END] }
+        Listpack {
+            buf: vec![HEADER as u8 + 1, 0, 0, 0, 0, 0, END],
+        }
     }
 
     /// Takes bytes from outside, after checking all of them.
@@ -325,15 +344,27 @@ impl Listpack {
             return self.nth_by_walking(index);
         }
         let count = header as i64;
-        let index = if index < 0 { index.checked_add(count)? } else { index };
+        let index = if index < 0 {
+            index.checked_add(count)?
+        } else {
+            index
+        };
         if index < 0 || index >= count {
             return None;
         }
-        if index <= count / 2 { self.walk_forward(index) } else { self.walk_backward(count - 1 - index) }
+        if index <= count / 2 {
+            self.walk_forward(index)
+        } else {
+            self.walk_backward(count - 1 - index)
+        }
     }
 
     fn nth_by_walking(&self, index: i64) -> Option<usize> {
-        if index < 0 { self.walk_backward(-(index + 1)) } else { self.walk_forward(index) }
+        if index < 0 {
+            self.walk_backward(-(index + 1))
+        } else {
+            self.walk_forward(index)
+        }
     }
 
     fn walk_forward(&self, steps: i64) -> Option<usize> {
@@ -359,17 +390,29 @@ impl Listpack {
 
     /// All elements with their offsets, from either end.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { buf: &self.buf, front: HEADER, back: self.end() }
+        Iter {
+            buf: &self.buf,
+            front: HEADER,
+            back: self.end(),
+        }
     }
 
     /// The elements from the one at `offset` to the tail.
     pub fn iter_from(&self, offset: usize) -> Iter<'_> {
-        Iter { buf: &self.buf, front: offset, back: self.end() }
+        Iter {
+            buf: &self.buf,
+            front: offset,
+            back: self.end(),
+        }
     }
 
     /// The elements from the head to the one at `offset`, it included.
     pub fn iter_to(&self, offset: usize) -> Iter<'_> {
-        Iter { buf: &self.buf, front: HEADER, back: entry_end(&self.buf, offset) }
+        Iter {
+            buf: &self.buf,
+            front: HEADER,
+            back: entry_end(&self.buf, offset),
+        }
     }
 
     /// Offset of the first element equal to `needle`, looking at one element and then passing
@@ -476,7 +519,11 @@ impl Listpack {
         };
         let known = self.header_count();
         if known != COUNT_UNKNOWN {
-            let index = if start < 0 { known as i64 + start } else { start } as usize;
+            let index = if start < 0 {
+                known as i64 + start
+            } else {
+                start
+            } as usize;
             let rest = known - index;
             if count >= rest {
                 self.cut(from, self.end(), rest);
@@ -524,13 +571,18 @@ impl Listpack {
 
     /// Number of elements equal to `needle`.
     pub fn count_matching(&self, needle: &Needle) -> usize {
-        self.iter().filter(|&(_, item)| needle.matches(item)).count()
+        self.iter()
+            .filter(|&(_, item)| needle.matches(item))
+            .count()
     }
 
     /// Adds all elements of another listpack at the tail.
     pub fn append(&mut self, other: &Listpack) {
         let body = &other.buf[HEADER..other.end()];
-        assert!(self.fits(body.len()), "listpack grows past its safety limit");
+        assert!(
+            self.fits(body.len()),
+            "listpack grows past its safety limit"
+        );
         let count = self.count() + other.count();
         self.reserve(body.len());
         self.buf.pop();
@@ -615,7 +667,8 @@ impl Listpack {
     fn reserve(&mut self, more: usize) {
         let needed = self.buf.len() + more;
         if needed > self.buf.capacity() {
-            self.buf.reserve_exact(snug_capacity(needed) - self.buf.len());
+            self.buf
+                .reserve_exact(snug_capacity(needed) - self.buf.len());
         }
     }
 
@@ -645,7 +698,11 @@ pub struct Iter<'a> {
 impl Iter<'_> {
     /// An iterator over nothing.
     pub fn empty() -> Self {
-        Iter { buf: &[], front: 0, back: 0 }
+        Iter {
+            buf: &[],
+            front: 0,
+            back: 0,
+        }
     }
 }
 
@@ -677,177 +734,6 @@ impl DoubleEndedIterator for Iter<'_> {
 
 impl std::iter::FusedIterator for Iter<'_> {}
 
-/// One entry taken apart for writing.
-struct Encoded<'a> {
-    head: [u8; 9],
-    head_len: usize,
-    data: &'a [u8],
-}
-
-impl<'a> Encoded<'a> {
-    fn new(item: Item<'a>) -> Self {
-        match item {
-            Item::Int(value) => Self::int(value),
-            // Decimal forms of an i64 have at most 20 bytes.
-            Item::Bytes(bytes) if bytes.len() <= 20 => match canonical_int(bytes) {
-                Some(value) => Self::int(value),
-                None => Self::string(bytes),
-            },
-            Item::Bytes(bytes) => Self::string(bytes),
-        }
-    }
-
-    fn string(data: &'a [u8]) -> Self {
-        let mut head = [0; 9];
-        let len = data.len();
-        let head_len = if len < 64 {
-            head[0] = 0x80 | len as u8;
-            1
-        } else if len < 4096 {
-            head[0] = 0xE0 | (len >> 8) as u8;
-            head[1] = len as u8;
-            2
-        } else {
-            // A longer one cannot be written: the callers' safety limit is far below.
-            let len = u32::try_from(len).unwrap_or(u32::MAX);
-            head[0] = 0xF0;
-            head[1..5].copy_from_slice(&len.to_le_bytes());
-            5
-        };
-        Encoded { head, head_len, data }
-    }
-
-    fn int(value: i64) -> Self {
-        let mut head = [0; 9];
-        let bytes = value.to_le_bytes();
-        let (code, width) = match value {
-            0..=127 => {
-                head[0] = value as u8;
-                return Encoded { head, head_len: 1, data: &[] };
-            }
-            -4096..=4095 => {
-                head[0] = 0xC0 | ((value >> 8) as u8 & 0x1F);
-                head[1] = value as u8;
-                return Encoded { head, head_len: 2, data: &[] };
-            }
-            -0x8000..=0x7FFF => (0xF1, 2),
-            -0x80_0000..=0x7F_FFFF => (0xF2, 3),
-            -0x8000_0000..=0x7FFF_FFFF => (0xF3, 4),
-            _ => (0xF4, 8),
-        };
-        head[0] = code;
-        head[1..=width].copy_from_slice(&bytes[..width]);
-        Encoded { head, head_len: width + 1, data: &[] }
-    }
-
-    /// Length with the backlen.
-    fn len(&self) -> usize {
-        let len = self.head_len + self.data.len();
-        len + backlen_len(len)
-    }
-
-    /// Writes the entry to `out`, which has exactly its length.
-    fn write(&self, out: &mut [u8]) {
-        let (head, rest) = out.split_at_mut(self.head_len);
-        head.copy_from_slice(&self.head[..self.head_len]);
-        let (data, back) = rest.split_at_mut(self.data.len());
-        data.copy_from_slice(self.data);
-        write_backlen(self.head_len + self.data.len(), back);
-    }
-}
-
-/// Bytes that the backlen of an entry of `len` bytes takes. The bounds are Redis' own: one below
-/// what the digits could hold.
-#[inline]
-fn backlen_len(len: usize) -> usize {
-    match len {
-        0..=127 => 1,
-        128..=16_382 => 2,
-        16_383..=2_097_150 => 3,
-        2_097_151..=268_435_454 => 4,
-        _ => 5,
-    }
-}
-
-/// Writes a backlen over all of `out`: 7-bit digits, the highest first, all but the first marked,
-/// to be read from right to left.
-fn write_backlen(mut len: usize, out: &mut [u8]) {
-    let mut i = out.len();
-    while i > 0 {
-        i -= 1;
-        out[i] = (len & 0x7F) as u8 | if i > 0 { 0x80 } else { 0 };
-        len >>= 7;
-    }
-}
-
-/// Start of the entry that ends at `end`, by the backlen before it.
-#[inline]
-fn entry_start(buf: &[u8], end: usize) -> usize {
-    let mut at = end - 1;
-    let mut len = usize::from(buf[at] & 0x7F);
-    let mut shift = 7;
-    while buf[at] & 0x80 != 0 {
-        at -= 1;
-        len |= usize::from(buf[at] & 0x7F) << shift;
-        shift += 7;
-    }
-    at - len
-}
-
-/// Lengths of head and data of the entry at `offset`.
-#[inline]
-fn head_and_data(buf: &[u8], offset: usize) -> (usize, usize) {
-    let code = buf[offset];
-    match code {
-        0x00..=0x7F => (1, 0),
-        0x80..=0xBF => (1, usize::from(code & 0x3F)),
-        0xC0..=0xDF => (2, 0),
-        0xE0..=0xEF => (2, usize::from(code & 0x0F) << 8 | usize::from(buf[offset + 1])),
-        0xF0 => (5, le_u32(&buf[offset + 1..]) as usize),
-        0xF1 => (3, 0),
-        0xF2 => (4, 0),
-        0xF3 => (5, 0),
-        0xF4 => (9, 0),
-        _ => panic!("not an entry of a listpack"),
-    }
-}
-
-/// Offset right after the entry at `offset`.
-#[inline]
-fn entry_end(buf: &[u8], offset: usize) -> usize {
-    let (head, data) = head_and_data(buf, offset);
-    offset + head + data + backlen_len(head + data)
-}
-
-/// The element at `offset` and the offset right after its entry.
-#[inline]
-fn decode(buf: &[u8], offset: usize) -> (Item<'_>, usize) {
-    let (head, data) = head_and_data(buf, offset);
-    let body = offset + head;
-    let next = body + data + backlen_len(head + data);
-    let code = buf[offset];
-    let rest = &buf[offset + 1..];
-    let item = match code {
-        0x00..=0x7F => Item::Int(i64::from(code)),
-        0x80..=0xBF | 0xE0..=0xEF | 0xF0 => Item::Bytes(&buf[body..body + data]),
-        0xC0..=0xDF => {
-            let raw = u16::from_be_bytes([code & 0x1F, rest[0]]);
-            // The sign is bit 12.
-            Item::Int(i64::from((raw << 3) as i16 >> 3))
-        }
-        0xF1 => Item::Int(i64::from(i16::from_le_bytes([rest[0], rest[1]]))),
-        0xF2 => Item::Int(i64::from(i32::from_le_bytes([0, rest[0], rest[1], rest[2]]) >> 8)),
-        0xF3 => Item::Int(i64::from(le_u32(rest) as i32)),
-        _ => Item::Int(i64::from_le_bytes(rest[..8].try_into().expect("eight bytes"))),
-    };
-    (item, next)
-}
-
-#[inline]
-fn le_u32(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-}
-
 /// Checks all of `bytes`: header, each entry and its backlen, count, terminator. Returns the
 /// number of elements. Total: no input panics, and the time is linear.
 ///
@@ -874,34 +760,6 @@ pub fn validate(bytes: &[u8]) -> Result<usize, ListpackError> {
     Ok(count)
 }
 
-/// Checks the entry at the start of `bytes`, which is not empty; returns its length with backlen.
-fn validate_entry(bytes: &[u8]) -> Result<usize, ListpackError> {
-    let head_needs = match bytes[0] {
-        0x00..=0xBF => 1,
-        0xC0..=0xEF => 2,
-        0xF0 | 0xF3 => 5,
-        0xF1 => 3,
-        0xF2 => 4,
-        0xF4 => 9,
-        _ => return Err(ListpackError::Encoding),
-    };
-    if bytes.len() < head_needs {
-        return Err(ListpackError::Truncated);
-    }
-    let (head, data) = head_and_data(bytes, 0);
-    let len = head.checked_add(data).ok_or(ListpackError::Truncated)?;
-    let width = backlen_len(len);
-    if bytes.len() < len || bytes.len() - len < width {
-        return Err(ListpackError::Truncated);
-    }
-    let mut back = [0; 5];
-    write_backlen(len, &mut back[..width]);
-    if bytes[len..len + width] != back[..width] {
-        return Err(ListpackError::Backlen);
-    }
-    Ok(len + width)
-}
-
 #[cfg(test)]
 pub(crate) mod testing {
     //! Seeded randomness for the property tests of packed structures.
@@ -926,10 +784,18 @@ pub(crate) mod testing {
         pub fn element(&mut self) -> Vec<u8> {
             match self.below(10) {
                 0..=2 => self.below(6).to_string().into_bytes(),
-                3 => (self.next() as i64 >> self.below(64)).to_string().into_bytes(),
+                3 => (self.next() as i64 >> self.below(64))
+                    .to_string()
+                    .into_bytes(),
                 4..=6 => vec![b'a' + self.below(4) as u8; self.below(4)],
                 7 => vec![b'x'; self.below(140)],
-                8 => [&b"00"[..], &b"-0"[..], &b"+1"[..], &b"9223372036854775808"[..]][self.below(4)].to_vec(),
+                8 => [
+                    &b"00"[..],
+                    &b"-0"[..],
+                    &b"+1"[..],
+                    &b"9223372036854775808"[..],
+                ][self.below(4)]
+                .to_vec(),
                 _ if self.below(20) == 0 => vec![b'L'; self.below(5000)],
                 _ => vec![self.next() as u8; 2],
             }
@@ -937,7 +803,10 @@ pub(crate) mod testing {
     }
 
     pub fn unhex(hex: &str) -> Vec<u8> {
-        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+        (0..hex.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
+            .collect()
     }
 }
 

@@ -35,7 +35,9 @@ use core::hash::{BuildHasher, Hasher};
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::{self, NonNull};
+use crate::types::sample::Selection;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::collections::BTreeSet;
 
 /// Slots of a line.
 const SLOTS: usize = 7;
@@ -707,6 +709,27 @@ impl<T> Table<T> {
         start.wrapping_add(range).reverse_bits()
     }
 
+    /// Like [`Table::scan`], until about `count` entries or ten times as many buckets were visited.
+    pub fn scan_some<'a>(
+        &'a self,
+        mut cursor: u64,
+        count: usize,
+        rehash: impl Fn(&T) -> u64,
+        mut f: impl FnMut(&'a T),
+    ) -> u64 {
+        let mut visited = 0;
+        for _ in 0..count.max(1).saturating_mul(10) {
+            cursor = self.scan(cursor, &rehash, |entry| {
+                visited += 1;
+                f(entry);
+            });
+            if cursor == 0 || visited >= count {
+                break;
+            }
+        }
+        cursor
+    }
+
     /// A random entry, all equally likely; `seed` decides which.
     pub fn random(&self, mut seed: u64) -> Option<&T> {
         if self.len == 0 {
@@ -732,6 +755,28 @@ impl<T> Table<T> {
             }
         }
         self.iter().next()
+    }
+
+    /// Visits `count` different entries (all, if there are fewer), every choice equally likely.
+    pub fn sample<'a>(&'a self, count: usize, random: &mut impl FnMut() -> u64, mut f: impl FnMut(&'a T)) {
+        if count.saturating_mul(3) > self.len {
+            let mut selection = Selection::new(count, self.len);
+            self.iter().filter(|_| selection.next(random)).for_each(f);
+            return;
+        }
+        let mut chosen = BTreeSet::new();
+        for _ in 0..8 * count + 64 {
+            if chosen.len() == count {
+                return;
+            }
+            let Some(entry) = self.random(random()) else { return };
+            if chosen.insert(ptr::from_ref(entry)) {
+                f(entry);
+            }
+        }
+        // Only bad luck, or equal hashes in great number, lead here.
+        let rest = self.iter().filter(|&entry| !chosen.contains(&ptr::from_ref(entry)));
+        rest.take(count - chosen.len()).for_each(f);
     }
 
     /// All entries, in no particular order.
