@@ -37,10 +37,34 @@ pub fn below(random: u64, bound: u64) -> u64 {
     ((u128::from(random) * u128::from(bound)) >> 64) as u64
 }
 
+/// The next number of a random sequence (splitmix64): for when one random number must become several.
+pub fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::engine::rng::Rng;
+
+    /// Seeded chance for the tests of the types.
+    pub struct Rng(u64);
+
+    impl Rng {
+        pub fn new(seed: u64) -> Rng {
+            Rng(seed)
+        }
+
+        pub fn next(&mut self) -> u64 {
+            splitmix(&mut self.0)
+        }
+
+        pub fn below(&mut self, bound: u64) -> u64 {
+            below(self.next(), bound)
+        }
+    }
 
     #[test]
     fn chooses_exactly_as_many_as_wanted_and_each_as_often() {

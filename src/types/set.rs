@@ -8,7 +8,7 @@
 
 use crate::types::PackLimits;
 use crate::types::intset::Intset;
-use crate::types::listpack::{IntBuf, Item, Listpack, Needle, canonical_int};
+use crate::types::listpack::{IntBuf, Item, Listpack, canonical_int};
 use crate::types::sample::{Selection, below};
 use crate::types::table::{self, Entry, Table, hash_bytes};
 use crate::types::thin::ThinBytes;
@@ -132,8 +132,8 @@ impl Set {
 
     /// The set saved as this listpack of members.
     pub fn from_listpack(members: Listpack, limits: &SetLimits) -> Set {
-        let too_many = members.count() > limits.pack.entries
-            || members.iter().any(|(_, member)| member.len() > limits.pack.value);
+        let too_many =
+            members.count() > limits.pack.entries || members.iter().any(|(_, member)| member.len() > limits.pack.value);
         let mut set = Set(Form::Listpack(members));
         if too_many {
             set.enlarge(limits.seed);

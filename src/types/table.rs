@@ -31,11 +31,11 @@
 //!
 //! A panic in a caller's closure may leak entries, but leaves a table that is safe to use.
 
+use crate::types::sample::{Selection, splitmix};
 use core::hash::{BuildHasher, Hasher};
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::{self, NonNull};
-use crate::types::sample::Selection;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::collections::BTreeSet;
 
@@ -833,14 +833,6 @@ impl<T: Clone> Clone for Table<T> {
     fn clone(&self) -> Self {
         self.map(T::clone)
     }
-}
-
-/// The next number of a sequence of random ones (splitmix64).
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// What [`Table::entry`] found.
