@@ -10,9 +10,10 @@ pub mod list;
 pub mod listpack;
 pub mod long_double;
 pub mod number;
+pub mod sample;
 pub mod set;
 pub mod table;
-pub mod value;
+pub mod thin;
 pub mod zset;
 
 /// When a packed collection turns into its large form: the limits of one type.

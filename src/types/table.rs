@@ -31,11 +31,13 @@
 //!
 //! A panic in a caller's closure may leak entries, but leaves a table that is safe to use.
 
+use crate::types::sample::{Selection, splitmix};
 use core::hash::{BuildHasher, Hasher};
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::{self, NonNull};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::collections::BTreeSet;
 
 /// Slots of a line.
 const SLOTS: usize = 7;
@@ -45,7 +47,8 @@ const SEGMENT: usize = 1 << 11;
 const LOAD_HIGH: usize = 13;
 /// Entries per two buckets below which a removal merges two.
 const LOAD_LOW: usize = 11;
-/// Slots a random pick draws from: buckets with more entries are picked a little too rarely.
+/// Slots a random pick draws from in a bucket already split in this round, twice as many in one not
+/// split yet; entries of buckets with more than that are picked a little too rarely.
 const RANDOM_SLOTS: usize = 16;
 
 /// Hashes bytes with a seed. Deterministic on one target; low and high bits are equally good.
@@ -349,6 +352,9 @@ impl<T> Table<T> {
             // SAFETY: allocated with this layout, and no line of it is in use.
             unsafe { dealloc(segment.as_ptr().cast(), layout) };
             self.capacity = full;
+            if self.segments.len() < self.segments.capacity() / 4 {
+                self.segments.shrink_to(self.segments.len() * 2);
+            }
         } else {
             self.resize_tail(self.buckets + step - full);
         }
@@ -556,22 +562,20 @@ impl<T> Table<T> {
         }
     }
 
-    /// The entry number `i` of a bucket, or how many there are.
-    fn nth(&self, bucket: usize, mut i: usize) -> Result<&T, usize> {
+    /// The entry number `i` of a bucket, if it has as many.
+    fn nth(&self, bucket: usize, mut i: usize) -> Option<&T> {
         let mut line = self.line(bucket);
-        let mut before = 0;
         loop {
             // SAFETY: as in `locate`.
             unsafe {
                 let header = line.header();
                 let n = count(header);
                 if i < n {
-                    return Ok(&*line.entry(i));
+                    return Some(&*line.entry(i));
                 }
                 i -= n;
-                before += n;
                 if filter(header) == 0 {
-                    return Err(before);
+                    return None;
                 }
                 line = line.child();
             }
@@ -705,28 +709,74 @@ impl<T> Table<T> {
         start.wrapping_add(range).reverse_bits()
     }
 
+    /// Like [`Table::scan`], until about `count` entries or ten times as many buckets were visited.
+    pub fn scan_some<'a>(
+        &'a self,
+        mut cursor: u64,
+        count: usize,
+        rehash: impl Fn(&T) -> u64,
+        mut f: impl FnMut(&'a T),
+    ) -> u64 {
+        let mut visited = 0;
+        for _ in 0..count.max(1).saturating_mul(10) {
+            cursor = self.scan(cursor, &rehash, |entry| {
+                visited += 1;
+                f(entry);
+            });
+            if cursor == 0 || visited >= count {
+                break;
+            }
+        }
+        cursor
+    }
+
     /// A random entry, all equally likely; `seed` decides which.
     pub fn random(&self, mut seed: u64) -> Option<&T> {
         if self.len == 0 {
             return None;
         }
-        // A slot that is not in use means another try, else entries of emptier buckets would be
-        // likelier. Nearly always a few tries do: the load has a lower limit.
+        // A random hash leads to a bucket not split yet twice as often as to one that was, so twice
+        // the slots make all slots equally likely; one that is not in use means another try. A few
+        // do nearly always, as the load has a lower limit.
         for _ in 0..256 {
             let random = splitmix(&mut seed);
-            let bucket = below(random >> 16, self.buckets);
-            let slot = random as usize % RANDOM_SLOTS;
+            let bucket = self.bucket_of(random);
+            let unsplit = self.mask.count_ones() - self.depth(bucket);
+            let slots = RANDOM_SLOTS << unsplit;
+            let slot = (random >> 48) as usize % slots;
             match self.nth(bucket, slot) {
-                Ok(_) if slot + 1 == RANDOM_SLOTS => {
+                Some(_) if slot + 1 == slots => {
                     let n = self.chain(bucket).count();
-                    let slot = below(splitmix(&mut seed) >> 16, n);
-                    return self.nth(bucket, slot).ok();
+                    let slot = splitmix(&mut seed) % n as u64;
+                    return self.nth(bucket, slot as usize);
                 }
-                Ok(entry) => return Some(entry),
-                Err(_) => {}
+                Some(entry) => return Some(entry),
+                None => {}
             }
         }
         self.iter().next()
+    }
+
+    /// Visits `count` different entries (all, if there are fewer), every choice equally likely.
+    pub fn sample<'a>(&'a self, count: usize, random: &mut impl FnMut() -> u64, mut f: impl FnMut(&'a T)) {
+        if count.saturating_mul(3) > self.len {
+            let mut selection = Selection::new(count, self.len);
+            self.iter().filter(|_| selection.next(random)).for_each(f);
+            return;
+        }
+        let mut chosen = BTreeSet::new();
+        for _ in 0..8 * count + 64 {
+            if chosen.len() == count {
+                return;
+            }
+            let Some(entry) = self.random(random()) else { return };
+            if chosen.insert(ptr::from_ref(entry)) {
+                f(entry);
+            }
+        }
+        // Only bad luck, or equal hashes in great number, lead here.
+        let rest = self.iter().filter(|&entry| !chosen.contains(&ptr::from_ref(entry)));
+        rest.take(count - chosen.len()).for_each(f);
     }
 
     /// All entries, in no particular order.
@@ -783,19 +833,6 @@ impl<T: Clone> Clone for Table<T> {
     fn clone(&self) -> Self {
         self.map(T::clone)
     }
-}
-
-/// The next number of a sequence of random ones (splitmix64).
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// A number below `n` from 48 random bits.
-fn below(random: u64, n: usize) -> usize {
-    ((u128::from(random & 0xffff_ffff_ffff) * n as u128) >> 48) as usize
 }
 
 /// What [`Table::entry`] found.

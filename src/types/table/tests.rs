@@ -276,6 +276,25 @@ fn random_ends_even_in_a_table_that_is_nearly_empty() {
     assert_eq!(table.random(3), Some(&9_999));
 }
 
+#[test]
+fn samples_are_different_and_uniform() {
+    let mut table = Table::new();
+    (0..300).for_each(|n| insert(&mut table, n));
+    let mut state = 4;
+    let mut random = || splitmix(&mut state);
+    for count in [0, 1, 20, 99, 100, 101, 299, 300, 400] {
+        let mut picks = vec![0u32; 300];
+        for _ in 0..1_000 {
+            let mut seen = BTreeSet::new();
+            table.sample(count, &mut random, |&n| assert!(seen.insert(n)));
+            assert_eq!(seen.len(), count.min(300));
+            seen.iter().for_each(|&n| picks[n as usize] += 1);
+        }
+        let mean = (1_000 * count.min(300) / 300) as u32;
+        assert!(picks.iter().all(|n| n.abs_diff(mean) < 100), "{picks:?}");
+    }
+}
+
 /// Counts how many of it are alive.
 struct Counted<'a>(&'a core::cell::Cell<i64>);
 
