@@ -175,13 +175,7 @@ pub(super) struct Wait {
 }
 
 /// Checks a request and runs it, queues it, or refuses it.
-fn accept(
-    keys: &mut Keyspace,
-    server: &mut Server,
-    id: ClientId,
-    args: Args,
-    reply: &mut Reply,
-) -> Option<Wait> {
+fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, reply: &mut Reply) -> Option<Wait> {
     let command = match commands::table().resolve(args) {
         Ok(command) => command,
         Err(error) => {
@@ -270,7 +264,15 @@ fn check(keys: &mut Keyspace, server: &mut Server, id: ClientId, spec: &Spec, ar
 
 fn in_subscriber_mode_allowed(spec: &Spec) -> bool {
     const ALLOWED: [&str; 9] = [
-        "ping", "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe", "quit", "reset",
+        "ping",
+        "subscribe",
+        "psubscribe",
+        "ssubscribe",
+        "unsubscribe",
+        "punsubscribe",
+        "sunsubscribe",
+        "quit",
+        "reset",
     ];
     ALLOWED.contains(&spec.name)
 }

@@ -3,9 +3,11 @@
 //! The clock of an entry has 24 bits. LRU: seconds, wrapping. LFU: 16 bits of minutes since the last
 //! decay and 8 bits of a logarithmic counter. Memory is measured by the front end's probe.
 
-use super::config::{EvictionPolicy, EvictionSet};
+use super::config::MaxmemoryPolicy;
 use super::entry::Entry;
+use super::keyspace::Keyspace;
 use super::rng::Rng;
+use super::server::Server;
 use super::settings::Settings;
 use super::time::Now;
 
@@ -88,4 +90,85 @@ pub fn lru_clock(now: Now) -> u32 {
 
 fn lfu_minutes(now: Now) -> u32 {
     (now.wall.seconds() / 60) as u32 & 0xffff
+}
+
+/// Evicts until memory is below `maxmemory`, within a bounded number of steps. False if it is still
+/// above and nothing more can go.
+pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
+    let over = |server: &Server| (server.host.used_memory)() as u64 > server.config.maxmemory;
+    if !over(server) {
+        return true;
+    }
+    if server.config.maxmemory_policy == MaxmemoryPolicy::NoEviction {
+        return false;
+    }
+    let samples = server.config.maxmemory_samples as usize;
+    let selected = keys.db;
+    let mut evicted = false;
+    while over(server) {
+        let Some((db, key)) = keys.choose_victim(samples) else { break };
+        keys.db = db;
+        keys.evict(&key);
+        evicted = true;
+    }
+    keys.db = selected;
+    server.stats.eviction_cycles += u64::from(evicted);
+    !over(server)
+}
+
+impl Keyspace {
+    /// The best of a few random keys of all dbs, by the policy.
+    fn choose_victim(&mut self, samples: usize) -> Option<(usize, Box<[u8]>)> {
+        let policy = self.settings.eviction;
+        let access = AccessPolicy::new(&self.settings, self.now, true);
+        let mut best: Option<(u64, usize, Box<[u8]>)> = None;
+        for db in 0..self.dbs.len() {
+            for _ in 0..samples {
+                let draw = self.rng.next();
+                let Some((score, key)) = self.sample_key(db, draw, policy, access) else { break };
+                if best.as_ref().is_none_or(|(highest, ..)| score > *highest) {
+                    best = Some((score, db, key));
+                }
+            }
+        }
+        best.map(|(_, db, key)| (db, key))
+    }
+
+    /// A random key of one db that may be evicted, and how good a victim it is.
+    fn sample_key(
+        &self,
+        db: usize,
+        draw: u64,
+        policy: MaxmemoryPolicy,
+        access: AccessPolicy,
+    ) -> Option<(u64, Box<[u8]>)> {
+        let db = &self.dbs[db];
+        let entry = if policy.is_allkeys() {
+            db.table.random(draw)?
+        } else {
+            let wanted = *db.expires.random(draw)?;
+            db.table.find(wanted.get(), |e| {
+                e.expire_at().is_some() && super::keyspace::ticket(self.hash(e.key())) == wanted
+            })?
+        };
+        let score = match policy {
+            policy if policy.is_lfu() => 255 - u64::from(access.decayed(entry.access())),
+            policy if policy.is_lru() => u64::from(access.idle_seconds(entry.access())),
+            MaxmemoryPolicy::VolatileTtl => u64::MAX - entry.expire_at().unwrap_or(i64::MAX).max(0) as u64,
+            _ => 0,
+        };
+        Some((score, entry.key().into()))
+    }
+
+    /// Removes a key because memory is short.
+    fn evict(&mut self, key: &[u8]) {
+        let lazy = self.settings.lazyfree_eviction;
+        let Some(entry) = self.take(key) else { return };
+        self.discard(entry, lazy);
+        self.stats.evicted += 1;
+        let word: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
+        self.effects.append(self.db, [word, key].into_iter());
+        self.touched(key);
+        self.notify(super::config::NotifyFlags::EVICTED, "evicted", key);
+    }
 }

@@ -63,8 +63,7 @@ impl Keyspace {
     /// The key that a ticket stands for, and when it expires.
     fn expiring(&self, wanted: Ticket) -> Option<(Box<[u8]>, i64)> {
         let table = &self.dbs[self.db].table;
-        let entry = table
-            .find(wanted.get(), |e| e.expire_at().is_some() && ticket(self.hash(e.key())) == wanted)?;
+        let entry = table.find(wanted.get(), |e| e.expire_at().is_some() && ticket(self.hash(e.key())) == wanted)?;
         Some((entry.key().into(), entry.expire_at()?))
     }
 
@@ -96,7 +95,7 @@ impl Keyspace {
         let mut gone: Vec<Box<[u8]>> = Vec::new();
         let no_touch = std::mem::replace(&mut self.no_touch, true);
         if let Ok(Some(hash)) = self.hash_mut(key) {
-            hash.expire_due(now, FIELDS_PER_SLICE, |field| gone.push(field.into()));
+            hash.expire_due(now, FIELDS_PER_SLICE, |field| gone.push(field.name.to_vec().into()));
         }
         self.no_touch = no_touch;
         if gone.is_empty() {

@@ -190,7 +190,7 @@ impl Keyspace {
         let hash = self.hash(key);
         if !self.alive(key, hash) {
             self.stats.misses += 1;
-            self.notify(NotifyFlags::MISS, "keymiss", key);
+            self.notify(NotifyFlags::KEY_MISS, "keymiss", key);
             return None;
         }
         self.stats.hits += 1;
@@ -552,8 +552,8 @@ macro_rules! typed {
 }
 
 typed!(list, list_mut, list_or_new, List, "list", |_| List::new());
-typed!(set_value, set_mut, set_or_new, Set, "set", |keys| Set::new(keys.rng.next()));
-typed!(hash_value, hash_mut, hash_or_new, Hash, "hash", |keys| Hash::new(keys.rng.next()));
+typed!(set_value, set_mut, set_or_new, Set, "set", |_| Set::new());
+typed!(hash_value, hash_mut, hash_or_new, Hash, "hash", |_| Hash::new());
 typed!(zset, zset_mut, zset_or_new, Zset, "sorted set", |keys| Zset::new(keys.rng.next()));
 
 /// Values that take more than this many steps to free are freed in slices.

@@ -1,3 +1,372 @@
-//! The engine: Redis without I/O.
+//! The engine: a Redis-compatible server as a value. No I/O, no clock, no threads, no entropy.
+//!
+//! Bytes and times go in; bytes come out. All data are in memory, so a command never waits: what waits
+//! is a client (a record in a table), never a function. Inputs say what happened, and when; each does
+//! bounded work, never waits and cannot fail. [`Engine::drain`] hands out what is to leave.
+//!
+//! - [`client`]: who is connected. [`spec`], [`commands`]: what they may ask. [`call`]: one command run.
+//! - `dispatch`: checks, runs, settles. [`effects`]: what a unit changed. [`blocking`]: who waits.
+//! - [`keyspace`]: the only door to keys, made of [`entry`]s. [`eviction`], [`expiry`]: how they go.
+//! - [`persistence`], [`snapshot`]: what is to be stored. [`host`]: what is asked of the world.
 
+pub mod blocking;
+pub mod call;
+pub mod client;
+pub mod commands;
 pub mod config;
+mod dispatch;
+pub mod effects;
+pub mod entry;
+pub mod error;
+pub mod eviction;
+pub mod expiry;
+pub mod host;
+pub mod keyspace;
+mod monitor;
+pub mod persistence;
+pub mod pubsub;
+pub mod rng;
+pub mod server;
+pub mod settings;
+pub mod slowlog;
+pub mod snapshot;
+pub mod spec;
+pub mod stats;
+mod tick;
+pub mod time;
+mod transaction;
+
+use crate::resp::{Decoder, Limits, Reply, Step};
+
+use client::{ClientId, Peer};
+use config::Config;
+use host::{Ask, Host, LogLevel, Report};
+use keyspace::Keyspace;
+use rng::Rng;
+use server::Server;
+use settings::Settings;
+use time::{MonoTime, Now};
+
+/// A Redis-compatible server as a value.
+pub struct Engine {
+    keyspace: Keyspace,
+    server: Server,
+}
+
+/// What is to leave the engine. Deal with it in field order, and a reply is never seen before the write
+/// it confirms is stored.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// The next bytes of the replication stream, which is also the log.
+    pub append: Vec<u8>,
+    /// What the host is to do.
+    pub asks: Vec<Ask>,
+    /// Replies and pushes, one piece per client. Tell [`Report::Sent`] when bytes have left.
+    pub sends: Vec<(ClientId, Vec<u8>)>,
+    /// Clients to close once what they were sent before is out.
+    pub closes: Vec<ClientId>,
+    /// Clients to close at once: what they were sent before may be dropped.
+    pub drops: Vec<ClientId>,
+    /// Emptied buffers to be used again: give back those of `sends`.
+    pub spare: Vec<Vec<u8>>,
+}
+
+/// List elements larger than this have a node of their own.
+const PACKED_THRESHOLD: usize = 1 << 30;
+
+/// Output buffers larger than this are not kept for reuse.
+const SPARE_BYTES: usize = 64 * 1024;
+
+impl Engine {
+    /// An engine without data. The seed feeds sampling, hashing and the run id.
+    pub fn new(config: Config, host: Host, seed: u64, now: Now) -> Engine {
+        let mut rng = Rng::new(seed);
+        let (run_id, replication_id) = (rng.hex(40), rng.hex(40));
+        let settings = Settings::new(&config, rng.next(), PACKED_THRESHOLD);
+        let databases = config.databases as usize;
+        let mut server = Server::new(config, host, run_id, replication_id);
+        (server.started, server.now) = (now, now);
+        server.persistence.last_save = now.wall.seconds();
+        server.stats.track_latency = server.config.latency_tracking;
+        let mut keyspace = Keyspace::new(databases, settings, rng);
+        keyspace.now = now;
+        Engine { keyspace, server }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.server.config
+    }
+
+    /// The offset of the stream: bytes appended so far, handed out or not.
+    pub fn offset(&self) -> u64 {
+        self.server.offset
+    }
+
+    /// Starts or stops the stream: whether anybody stores what [`Outbox::append`] brings.
+    pub fn set_log_enabled(&mut self, enabled: bool) {
+        self.server.persistence.log_enabled = enabled;
+        self.keyspace.effects.streaming = enabled;
+        self.keyspace.effects.forget_selected();
+    }
+
+    fn begin(&mut self, now: Now) {
+        self.keyspace.now = now;
+        self.server.now = now;
+    }
+
+    // ---- Inputs ----
+
+    /// Somebody has connected.
+    pub fn connect(&mut self, now: Now, peer: Peer) -> ClientId {
+        self.begin(now);
+        self.server.stats.connections_received += 1;
+        let open = self.server.config.requirepass.is_empty();
+        let full = self.server.clients.len() >= self.server.config.maxclients as usize;
+        let local = peer.local;
+        let id = self.server.clients.add(peer, now);
+        self.server.clients[id].authenticated = open;
+        let refusal = if full {
+            Some("ERR max number of clients reached")
+        } else if !local && open && self.server.config.protected_mode {
+            Some(PROTECTED)
+        } else {
+            None
+        };
+        if let Some(text) = refusal {
+            self.server.stats.rejected_connections += 1;
+            self.server.clients[id].reply.error(text);
+            self.server.close_after_reply(id);
+        }
+        id
+    }
+
+    /// Bytes have come from a client, in any chunking. A waiting client's bytes are kept.
+    pub fn receive(&mut self, now: Now, id: ClientId, bytes: &[u8]) {
+        self.begin(now);
+        let Some(client) = self.server.clients.find_mut(id) else { return };
+        client.last_seen = now.mono;
+        client.net_in += bytes.len() as u64;
+        self.server.stats.net_input += bytes.len() as u64;
+        if client.query.is_empty() && !client.is_waiting() {
+            let consumed = self.run_bytes(id, bytes);
+            if consumed < bytes.len()
+                && let Some(client) = self.server.clients.find_mut(id)
+            {
+                client.query.extend_from_slice(&bytes[consumed..]);
+            }
+        } else {
+            client.query.extend_from_slice(bytes);
+            self.run_kept(id);
+        }
+        self.check_query_limit(id);
+        self.run_resumed();
+    }
+
+    /// A client has gone.
+    pub fn disconnect(&mut self, now: Now, id: ClientId) {
+        self.begin(now);
+        self.forget_client(id);
+        self.run_resumed();
+    }
+
+    /// The world answers.
+    pub fn report(&mut self, now: Now, report: Report) {
+        self.begin(now);
+        match report {
+            Report::Sent { client, bytes } => {
+                if let Some(client) = self.server.clients.find_mut(client) {
+                    client.unsent = client.unsent.saturating_sub(bytes);
+                    client.net_out += bytes as u64;
+                    self.server.stats.net_output += bytes as u64;
+                }
+            }
+            other => self.report_storage(other),
+        }
+        self.run_resumed();
+    }
+
+    // ---- Outputs ----
+
+    /// Moves everything that is to leave into `outbox`. Its vectors are reused; it must be empty.
+    pub fn drain(&mut self, outbox: &mut Outbox) {
+        std::mem::swap(&mut self.server.stream, &mut outbox.append);
+        std::mem::swap(&mut self.server.asks, &mut outbox.asks);
+        let mut pending = std::mem::take(&mut self.server.pending);
+        for id in pending.drain(..) {
+            let Some(client) = self.server.clients.find_mut(id) else { continue };
+            client.pending = false;
+            if !client.reply.buf.is_empty() {
+                let mut bytes = outbox.spare.pop().filter(|b| b.capacity() <= SPARE_BYTES).unwrap_or_default();
+                bytes.clear();
+                std::mem::swap(&mut bytes, &mut client.reply.buf);
+                client.unsent += bytes.len();
+                outbox.sends.push((id, bytes));
+            }
+            if client.doomed {
+                outbox.drops.push(id);
+            } else if client.closing {
+                outbox.closes.push(id);
+            }
+        }
+        self.server.pending = pending;
+        for id in outbox.closes.iter().chain(&outbox.drops) {
+            self.forget_client(*id);
+        }
+        outbox.spare.clear();
+    }
+
+    /// When [`tick`](Self::tick) wants to be called next; "now" while background work remains.
+    pub fn next_deadline(&self) -> Option<MonoTime> {
+        let periodic = self.next_periodic();
+        Some(self.server.blocking.next_deadline().map_or(periodic, |deadline| deadline.min(periodic)))
+    }
+
+    // ---- Bytes to commands ----
+
+    /// Runs as many commands as `bytes` hold and the client may run; says how many bytes they took.
+    fn run_bytes(&mut self, id: ClientId, bytes: &[u8]) -> usize {
+        let max_bulk_len = self.server.config.proto_max_bulk_len as usize;
+        let Some(client) = self.server.clients.find_mut(id) else { return bytes.len() };
+        let mut decoder = std::mem::take(&mut client.decoder);
+        let mut reply = std::mem::take(&mut client.reply);
+        let before = reply.buf.len();
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(client) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
+            let limits = Limits { max_bulk_len, unauthenticated: !client.authenticated };
+            match decoder.decode(&bytes[at..], &limits) {
+                Ok(Step::Command { consumed }) => {
+                    self.execute(id, decoder.args(&bytes[at..]), &mut reply);
+                    at += consumed;
+                    if !self.keyspace.effects.ready.is_empty() {
+                        self.put_back(id, &mut reply);
+                        self.serve_ready();
+                        reply = self.take_reply(id);
+                    }
+                }
+                Ok(Step::Empty { consumed }) => at += consumed,
+                Ok(Step::Incomplete { .. }) => break,
+                Err(error) => {
+                    self.protocol_error(id, &error, &mut reply);
+                    at = bytes.len();
+                }
+            }
+        }
+        if let Some(client) = self.server.clients.find_mut(id) {
+            client.decoder = decoder;
+            let wrote = reply.buf.len() > before;
+            self.put_back(id, &mut reply);
+            if wrote {
+                self.server.mark_pending(id);
+                self.server.check_output_limit(id);
+            }
+        }
+        at
+    }
+
+    /// Gives a client its reply buffer back. What was pushed to it meanwhile goes behind.
+    fn put_back(&mut self, id: ClientId, reply: &mut Reply) {
+        let Some(client) = self.server.clients.find_mut(id) else { return };
+        let protocol = client.reply.protocol;
+        if client.doomed {
+            reply.buf.clear();
+        }
+        let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
+        client.reply.buf.extend_from_slice(&pushed.buf);
+        let _ = protocol;
+    }
+
+    fn take_reply(&mut self, id: ClientId) -> Reply {
+        let Some(client) = self.server.clients.find_mut(id) else { return Reply::default() };
+        let protocol = client.reply.protocol;
+        std::mem::replace(&mut client.reply, Reply::new(protocol))
+    }
+
+    /// Runs what a client has sent before and what was kept.
+    fn run_kept(&mut self, id: ClientId) {
+        let Some(client) = self.server.clients.find_mut(id) else { return };
+        if client.is_waiting() || client.query.is_empty() {
+            return;
+        }
+        let mut query = std::mem::take(&mut client.query);
+        let consumed = self.run_bytes(id, &query);
+        if let Some(client) = self.server.clients.find_mut(id) {
+            query.drain(..consumed);
+            if query.is_empty() && query.capacity() > SPARE_BYTES {
+                query = Vec::new();
+            }
+            client.query = query;
+        }
+    }
+
+    /// Runs the kept bytes of clients that do not wait any more.
+    fn run_resumed(&mut self) {
+        loop {
+            if !self.keyspace.effects.ready.is_empty() {
+                self.serve_ready();
+            }
+            let Some(id) = self.server.resumed.pop_front() else { break };
+            self.run_kept(id);
+        }
+    }
+
+    fn protocol_error(&mut self, id: ClientId, error: &crate::resp::ProtocolError, reply: &mut Reply) {
+        error.reply(reply);
+        self.server.stats.count_error("ERR");
+        let client = &mut self.server.clients[id];
+        client.closing = true;
+        client.decoder = Decoder::default();
+        self.server.mark_pending(id);
+        let text = format!("Protocol error ({error}) from client: id={}", self.server.clients[id].id);
+        self.server.log(LogLevel::Verbose, text);
+    }
+
+    /// Closes a client that sends more than it may keep waiting.
+    fn check_query_limit(&mut self, id: ClientId) {
+        let limit = self.server.config.client_query_buffer_limit as usize;
+        let Some(client) = self.server.clients.find_mut(id) else { return };
+        self.server.stats.peak_input_buffer = self.server.stats.peak_input_buffer.max(client.query.len());
+        if client.query.len() > limit {
+            self.server.stats.query_limit_disconnections += 1;
+            let text = format!("Closing client that reached max query buffer length: id={}", client.id);
+            client.query = Vec::new();
+            self.server.close_now(id);
+            self.server.log(LogLevel::Warning, text);
+        }
+    }
+
+    /// Takes a client out of everything that knows it.
+    fn forget_client(&mut self, id: ClientId) {
+        let Some(mut client) = self.server.clients.remove(id) else { return };
+        if let Some(blocked) = client.blocked.take() {
+            self.server.blocking.leave(&mut self.keyspace, id, &blocked);
+        }
+        transaction::unwatch(&mut self.keyspace, &mut client);
+        pubsub::forget(&mut self.server.pubsub, &client);
+        self.server.monitors.retain(|monitor| *monitor != id);
+    }
+}
+
+/// What a stranger is told in protected mode.
+const PROTECTED: &str = "DENIED Haversack is in protected mode: no password is set, so it answers only on this machine. \
+    To let others in, set a password (CONFIG SET requirepass <password>), or bind to an address that only trusted \
+    machines reach and turn the protection off (CONFIG SET protected-mode no).";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_goes_in_and_a_reply_comes_out() {
+        let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());
+        let now = Now::default();
+        let id = engine.connect(now, Peer { local: true, ..Peer::default() });
+        engine.receive(now, id, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\n7\r\nGET k\r\nMULTI\r\nGET k\r\nEXEC\r\nFOO\r\n");
+        let mut outbox = Outbox::default();
+        engine.drain(&mut outbox);
+        let text = String::from_utf8_lossy(&outbox.sends[0].1).into_owned();
+        let expected = "+OK\r\n$1\r\n7\r\n+OK\r\n+QUEUED\r\n*1\r\n$1\r\n7\r\n-ERR unknown command 'FOO', with args beginning with: \r\n";
+        assert_eq!(text, expected);
+    }
+}

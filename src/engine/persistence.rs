@@ -3,9 +3,10 @@
 //! The engine decides; the front end stores and reports. Redis' counterparts are the fields of INFO
 //! persistence.
 
+use super::Engine;
 use super::config::Config;
 use super::error::Error;
-use super::host::SnapshotKind;
+use super::host::{Report, SnapshotKind};
 
 /// A load in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl Persistence {
         if let Some(reason) = &self.log_error {
             return Err(Error::new(format!("MISCONF Errors writing to the AOF file: {reason}")));
         }
-        let guarded = config.stop_writes_on_bgsave_error && !config.save.is_empty();
+        let guarded = config.stop_writes_on_bgsave_error && !config.save.0.is_empty();
         if guarded && !self.last_save_ok {
             return Err("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
                 Commands that may modify the data set are disabled, because this instance is configured to report errors \
@@ -102,4 +103,22 @@ impl Persistence {
         }
         Ok(())
     }
+}
+
+impl Engine {
+    /// What the front end says of storage.
+    pub(super) fn report_storage(&mut self, report: Report) {
+        let persistence = &mut self.server.persistence;
+        match report {
+            Report::Stored { offset } => {
+                persistence.stored_offset = offset;
+                persistence.log_error = None;
+            }
+            Report::StoreFailed { reason } => persistence.log_error = Some(reason),
+            _ => {}
+        }
+    }
+
+    /// Starts a snapshot if a save point says so.
+    pub(super) fn check_save_points(&mut self) {}
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::types::glob;
 
-use super::client::ClientId;
+use super::client::{Client, ClientId};
 use super::config::NotifyFlags;
 use super::effects::Event;
 use super::server::Server;
@@ -108,5 +108,16 @@ pub fn publish_event(server: &mut Server, flags: NotifyFlags, event: &Event) {
     if flags.intersects(NotifyFlags::KEYEVENT) {
         let channel = [b"__keyevent@", db.as_bytes(), b"__:", event.name.as_bytes()].concat();
         publish(server, &channel, &event.key);
+    }
+}
+
+/// Takes a client that has gone out of all it listened to.
+pub fn forget(pubsub: &mut PubSub, client: &Client) {
+    for (kind, names) in
+        [(Kind::Channel, &client.channels), (Kind::Pattern, &client.patterns), (Kind::Shard, &client.shard_channels)]
+    {
+        for name in names {
+            pubsub.remove(kind, name, client.handle);
+        }
     }
 }

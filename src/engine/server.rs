@@ -7,10 +7,14 @@ use crate::resp::{Protocol, Reply};
 use super::blocking::Blocking;
 use super::client::{ClientId, Clients, ReplyMode};
 use super::config::Config;
+use super::error::Error;
 use super::host::{Ask, Host, LogLevel, Ticket};
 use super::persistence::Persistence;
 use super::pubsub::PubSub;
+use super::slowlog::SlowLog;
+use super::spec::Spec;
 use super::stats::Stats;
+use super::tick::Clockwork;
 use super::time::{MonoTime, Now};
 
 /// A pause that CLIENT PAUSE ordered.
@@ -38,6 +42,10 @@ pub struct Server {
     pub stats: Stats,
     /// Snapshots and the log, as the engine sees them.
     pub persistence: Persistence,
+    /// Commands that were slow.
+    pub slowlog: SlowLog,
+    /// When periodic work was done.
+    pub clock: Clockwork,
     /// Clients that MONITOR.
     pub monitors: Vec<ClientId>,
     /// The pause in force.
@@ -80,6 +88,8 @@ impl Server {
             pubsub: PubSub::default(),
             stats: Stats::default(),
             persistence: Persistence::default(),
+            slowlog: SlowLog::default(),
+            clock: Clockwork::default(),
             monitors: Vec::new(),
             pause: None,
             run_id,
@@ -158,7 +168,7 @@ impl Server {
         let limits = &self.config.client_output_buffer_limit;
         let limit = if client.is_subscriber() && !client.is_monitor { limits.pubsub } else { limits.normal };
         let bytes = client.output_bytes() as u64;
-        let soft = limit.soft > 0 && bytes >= limit.soft;
+        let soft = limit.soft_bytes > 0 && bytes >= limit.soft_bytes;
         let since = match (soft, client.over_soft_limit) {
             (true, None) => {
                 client.over_soft_limit = Some(now);
@@ -171,11 +181,25 @@ impl Server {
             }
         };
         let too_long = soft && now.ms_since(since) >= limit.soft_seconds.saturating_mul(1000);
-        if !client.doomed && ((limit.hard > 0 && bytes >= limit.hard) || too_long) {
+        if !client.doomed && ((limit.hard_bytes > 0 && bytes >= limit.hard_bytes) || too_long) {
             self.stats.output_limit_disconnections += 1;
-            let text = format!("Client id={} scheduled to be closed ASAP for overcoming of output buffer limits.", client.id);
+            let text =
+                format!("Client id={} scheduled to be closed ASAP for overcoming of output buffer limits.", client.id);
             self.close_now(id);
             self.log(LogLevel::Warning, text);
         }
+    }
+
+    /// Refuses a dangerous command (DEBUG) to those whom `enable-debug-command` does not let.
+    pub fn check_protected(&self, id: ClientId, spec: &Spec) -> Result<(), Error> {
+        if self.config.enable_debug_command.permits(self.clients[id].peer.local) {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "ERR {} command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a \
+             local connection, otherwise you need to set this option in the configuration file, and then restart the \
+             server.",
+            spec.name.to_uppercase()
+        )))
     }
 }

@@ -3,17 +3,18 @@
 //! Derived from [`Config`] at start and after each CONFIG SET; never changed otherwise.
 
 use crate::types::PackLimits;
+use crate::types::hash::HashLimits;
 use crate::types::list::ListLimits;
 use crate::types::set::SetLimits;
 
-use super::config::{Config, EvictionPolicy, NotifyFlags};
+use super::config::{Config, MaxmemoryPolicy, NotifyFlags};
 
 /// Hot-path settings.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Settings {
     pub notify: NotifyFlags,
-    pub eviction: EvictionPolicy,
+    pub eviction: MaxmemoryPolicy,
     pub lfu_log_factor: u32,
     pub lfu_decay_minutes: u32,
     pub lazyfree_server_del: bool,
@@ -23,14 +24,15 @@ pub struct Settings {
     pub lazyfree_eviction: bool,
     pub list: ListLimits,
     pub set: SetLimits,
-    pub hash: PackLimits,
+    pub hash: HashLimits,
     pub zset: PackLimits,
     pub max_string_bytes: usize,
 }
 
 impl Settings {
-    /// What `config` says.
-    pub fn new(config: &Config) -> Settings {
+    /// What `config` says. `seed` is that of the hash functions of collections; `packed_threshold` comes
+    /// from DEBUG QUICKLIST-PACKED-THRESHOLD and is no parameter.
+    pub fn new(config: &Config, seed: u64, packed_threshold: usize) -> Settings {
         Settings {
             notify: config.notify_keyspace_events,
             eviction: config.maxmemory_policy,
@@ -44,18 +46,21 @@ impl Settings {
             list: ListLimits {
                 fill: config.list_max_listpack_size,
                 compress_depth: config.list_compress_depth,
-                packed_threshold: config.list_packed_threshold,
+                packed_threshold,
             },
             set: SetLimits {
-                intset_entries: config.set_max_intset_entries,
-                pack: PackLimits {
-                    entries: config.set_max_listpack_entries,
-                    value: config.set_max_listpack_value,
-                },
+                intset_entries: usize::try_from(config.set_max_intset_entries).unwrap_or(usize::MAX),
+                pack: config.set_limits(),
+                seed,
             },
-            hash: PackLimits { entries: config.hash_max_listpack_entries, value: config.hash_max_listpack_value },
-            zset: PackLimits { entries: config.zset_max_listpack_entries, value: config.zset_max_listpack_value },
-            max_string_bytes: config.proto_max_bulk_len,
+            hash: HashLimits { pack: config.hash_limits(), seed },
+            zset: config.zset_limits(),
+            max_string_bytes: usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX),
         }
+    }
+
+    /// Follows a changed configuration.
+    pub fn refresh(&mut self, config: &Config) {
+        *self = Settings::new(config, self.set.seed, self.list.packed_threshold);
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::types::value::Value;
 
+use super::Engine;
 use super::blocking::Cause;
 use super::client::ClientId;
 use super::time::{MonoTime, Now};
-use super::Engine;
 
 /// Elements of large values freed in one slice.
 const FREED_PER_SLICE: usize = 2048;
@@ -68,7 +68,9 @@ impl Engine {
                 });
             }
             Cause::Pause => self.release_paused(id),
-            Cause::Host(_) | Cause::Snapshot => self.release(id, |reply| reply.error("ERR the host did not answer in time")),
+            Cause::Host(_) | Cause::Snapshot => {
+                self.release(id, |reply| reply.error("ERR the host did not answer in time"))
+            }
         }
     }
 
@@ -99,7 +101,7 @@ impl Engine {
         let Some(value) = self.keyspace.garbage.last_mut() else { return false };
         let left = match value {
             Value::Int(_) | Value::String(_) => false,
-            Value::List(list) => list.drain_some(FREED_PER_SLICE),
+            Value::List(list) => list.take_chunk().is_some(),
             Value::Set(set) => set.drain_some(FREED_PER_SLICE),
             Value::Hash(hash) => hash.drain_some(FREED_PER_SLICE),
             Value::Zset(zset) => zset.drain_some(FREED_PER_SLICE),

@@ -14,6 +14,7 @@ pub mod sample;
 pub mod set;
 pub mod table;
 pub mod thin;
+pub mod value;
 pub mod zset;
 
 /// When a packed collection turns into its large form: the limits of one type.

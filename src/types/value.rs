@@ -30,7 +30,7 @@ impl Kind {
 }
 
 /// A value on its own: what RENAME moves, what a loader makes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[allow(missing_docs)]
 pub enum Value {
     Int(i64),
@@ -42,7 +42,7 @@ pub enum Value {
 }
 
 /// A value inside its holder, for reading.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[allow(missing_docs)]
 pub enum ValueRef<'a> {
     Int(i64),
@@ -54,7 +54,6 @@ pub enum ValueRef<'a> {
 }
 
 /// A value inside its holder, for writing. Strings are written by their holder.
-#[derive(Debug)]
 #[allow(missing_docs)]
 pub enum ValueMut<'a> {
     String,
@@ -62,4 +61,31 @@ pub enum ValueMut<'a> {
     Set(&'a mut Set),
     Hash(&'a mut Hash),
     Zset(&'a mut Zset),
+}
+
+impl Value {
+    /// Borrows the value.
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Value::Int(n) => ValueRef::Int(*n),
+            Value::String(bytes) => ValueRef::String(bytes),
+            Value::List(list) => ValueRef::List(list),
+            Value::Set(set) => ValueRef::Set(set),
+            Value::Hash(hash) => ValueRef::Hash(hash),
+            Value::Zset(zset) => ValueRef::Zset(zset),
+        }
+    }
+}
+
+impl ValueRef<'_> {
+    /// The type of the value.
+    pub fn kind(&self) -> Kind {
+        match self {
+            ValueRef::Int(_) | ValueRef::String(_) => Kind::String,
+            ValueRef::List(_) => Kind::List,
+            ValueRef::Set(_) => Kind::Set,
+            ValueRef::Hash(_) => Kind::Hash,
+            ValueRef::Zset(_) => Kind::Zset,
+        }
+    }
 }

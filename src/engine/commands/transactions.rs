@@ -6,7 +6,6 @@ use crate::engine::spec::*;
 use crate::engine::time::MonoTime;
 use crate::engine::{dispatch, transaction};
 
-
 /// The commands of this family.
 pub const SPECS: &[Spec] = &[
     Spec::new("discard", discard, 1, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY, Group::Transactions).docs(

@@ -107,11 +107,7 @@ pub struct Source<'a> {
 impl<'a> Source<'a> {
     /// A text from its first line.
     pub fn new(text: &'a [u8]) -> Source<'a> {
-        Source {
-            rest: Some(text),
-            line: 0,
-            warnings: Vec::new(),
-        }
+        Source { rest: Some(text), line: 0, warnings: Vec::new() }
     }
 
     /// The next line, without blanks at its ends.
@@ -130,14 +126,8 @@ impl<'a> Source<'a> {
 /// Strips what Redis strips from both ends of a line.
 pub(super) fn trim(line: &[u8]) -> &[u8] {
     let blank = |byte: &u8| b" \t\r\n".contains(byte);
-    let start = line
-        .iter()
-        .position(|byte| !blank(byte))
-        .unwrap_or(line.len());
-    let end = line
-        .iter()
-        .rposition(|byte| !blank(byte))
-        .map_or(start, |at| at + 1);
+    let start = line.iter().position(|byte| !blank(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !blank(byte)).map_or(start, |at| at + 1);
     &line[start..end]
 }
 
@@ -177,11 +167,7 @@ impl fmt::Display for FileError {
 impl core::error::Error for FileError {}
 
 /// Directives that older versions had and newer ones skip.
-const DEPRECATED: [&[u8]; 3] = [
-    b"list-max-ziplist-entries",
-    b"list-max-ziplist-value",
-    b"lua-replicate-commands",
-];
+const DEPRECATED: [&[u8]; 3] = [b"list-max-ziplist-entries", b"list-max-ziplist-value", b"lua-replicate-commands"];
 
 impl Config {
     /// Loads directives until the next `include` or the end of the text.
@@ -197,10 +183,7 @@ impl Config {
                 Ok(None) => {}
                 Ok(Some(include)) => return Ok(Step::Include(include)),
                 Err(reason) => {
-                    return Err(FileError {
-                        line: Some((source.line, line.to_vec())),
-                        ..self.file_error(reason)
-                    });
+                    return Err(FileError { line: Some((source.line, line.to_vec())), ..self.file_error(reason) });
                 }
             }
         }
@@ -220,19 +203,11 @@ impl Config {
     }
 
     fn file_error(&self, reason: String) -> FileError {
-        FileError {
-            version: self.haversack_server_version.clone(),
-            line: None,
-            reason,
-        }
+        FileError { version: self.haversack_server_version.clone(), line: None, reason }
     }
 
     /// Loads one directive; gives the argument of an `include`.
-    fn load_line(
-        &mut self,
-        line: &[u8],
-        warnings: &mut Vec<String>,
-    ) -> Result<Option<Text>, String> {
+    fn load_line(&mut self, line: &[u8], warnings: &mut Vec<String>) -> Result<Option<Text>, String> {
         let words = parse_line(line).ok_or("Unbalanced quotes in configuration line")?;
         let Some((name, args)) = words.split_first() else {
             return Ok(None);
@@ -240,20 +215,14 @@ impl Config {
         if let Some((name, row)) = Param::find(name) {
             return self.load_param(name, row, args, warnings).map(|()| None);
         }
-        let Directives {
-            rename_command,
-            user,
-            loadmodule,
-        } = &mut self.directives;
+        let Directives { rename_command, user, loadmodule } = &mut self.directives;
         match (name.to_ascii_lowercase().as_slice(), args) {
             (b"include", [path]) => return Ok(Some(path.clone())),
             (b"rename-command", [old, new]) => rename_command.push((old.clone(), new.clone())),
             (b"user", [_, ..]) => user.push(args.to_vec()),
             (b"loadmodule", [path, ..]) => {
                 let path = String::from_utf8_lossy(path);
-                warnings.push(format!(
-                    "module '{path}' is not loaded: modules are not supported"
-                ));
+                warnings.push(format!("module '{path}' is not loaded: modules are not supported"));
                 loadmodule.push(args.to_vec());
             }
             (b"sentinel", []) => {} // the flag on the command line, see `Start::sentinel`
@@ -283,15 +252,11 @@ impl Config {
             self.save.0.clear();
         }
         let split = match args {
-            [only] if many && !only.is_empty() => {
-                parse_line(only).ok_or("Unbalanced quotes in configuration line")?
-            }
+            [only] if many && !only.is_empty() => parse_line(only).ok_or("Unbalanced quotes in configuration line")?,
             _ => args.to_vec(),
         };
         let args: Vec<&[u8]> = split.iter().map(Vec::as_slice).collect();
-        (row.field_mut)(self)
-            .assign(&row.kind, &args)
-            .map_err(|reason| reason.into_owned())?;
+        (row.field_mut)(self).assign(&row.kind, &args).map_err(|reason| reason.into_owned())?;
         self.clamp();
         if row.acts == Acts::Nobody && row.show(self) != row.show_default() {
             warnings.push(format!("'{name}' is accepted but has no effect"));
@@ -352,11 +317,7 @@ impl Invocation {
             Some(b"-v" | b"--version") => return Invocation::Version,
             Some(b"-h" | b"--help") => return Invocation::Help,
             Some(b"--test-memory") => {
-                let megabytes = if args.len() == 2 {
-                    Some(args[1].clone())
-                } else {
-                    None
-                };
+                let megabytes = if args.len() == 2 { Some(args[1].clone()) } else { None };
                 return Invocation::TestMemory(megabytes);
             }
             Some(b"--check-system") => return Invocation::CheckSystem,

@@ -71,10 +71,7 @@ pub struct Param {
 }
 
 impl Param {
-    const fn new(
-        field: fn(&Config) -> &dyn Setting,
-        field_mut: fn(&mut Config) -> &mut dyn Setting,
-    ) -> Param {
+    const fn new(field: fn(&Config) -> &dyn Setting, field_mut: fn(&mut Config) -> &mut dyn Setting) -> Param {
         Param {
             name: "",
             aliases: &[],
@@ -102,9 +99,7 @@ impl Param {
     /// The parameter of this name, in any case, together with the name as the table spells it.
     pub fn find(name: &[u8]) -> Option<(&'static str, &'static Param)> {
         let lower = name.to_ascii_lowercase();
-        let at = NAMES
-            .binary_search_by(|row| row.0.as_bytes().cmp(&lower))
-            .ok()?;
+        let at = NAMES.binary_search_by(|row| row.0.as_bytes().cmp(&lower)).ok()?;
         Some(NAMES[at])
     }
 }
@@ -119,15 +114,8 @@ static DEFAULTS: LazyLock<Config> = LazyLock::new(Config::default);
 
 /// Every name and alias, sorted.
 static NAMES: LazyLock<Vec<(&'static str, &'static Param)>> = LazyLock::new(|| {
-    let mut names: Vec<_> = PARAMS
-        .iter()
-        .flat_map(|row| {
-            row.aliases
-                .iter()
-                .chain([&row.name])
-                .map(move |name| (*name, row))
-        })
-        .collect();
+    let mut names: Vec<_> =
+        PARAMS.iter().flat_map(|row| row.aliases.iter().chain([&row.name]).map(move |name| (*name, row))).collect();
     names.sort_unstable_by_key(|row| row.0);
     names
 });
@@ -226,10 +214,7 @@ impl Config {
                 }
                 continue;
             }
-            for (name, row) in NAMES
-                .iter()
-                .filter(|it| !it.1.hidden && matches(pattern, it.0))
-            {
+            for (name, row) in NAMES.iter().filter(|it| !it.1.hidden && matches(pattern, it.0)) {
                 if !seen.contains(name) {
                     seen.push(name);
                     found.push((name.as_bytes().to_vec(), row.show(self)));
@@ -243,11 +228,7 @@ impl Config {
     ///
     /// # Errors
     /// As Redis words them; nothing has changed then.
-    pub fn set_many(
-        &mut self,
-        pairs: &[(&[u8], &[u8])],
-        setter: Setter,
-    ) -> Result<Changes, ConfigError> {
+    pub fn set_many(&mut self, pairs: &[(&[u8], &[u8])], setter: Setter) -> Result<Changes, ConfigError> {
         let rows = self.check_names(pairs, setter)?;
         let before = Box::new(self.clone());
         for ((name, row), (_, value)) in rows.iter().zip(pairs) {
@@ -298,9 +279,7 @@ impl Config {
             }
             if row.set == Set::Immutable {
                 error.get_or_insert_with(|| refuse("can't set immutable config"));
-            } else if row.set == Set::Protected
-                && !self.enable_protected_configs.permits(setter.local)
-            {
+            } else if row.set == Set::Protected && !self.enable_protected_configs.permits(setter.local) {
                 error.get_or_insert_with(|| refuse("can't set protected config"));
             }
             if rows.iter().any(|it| it.0 == name) {
@@ -338,10 +317,7 @@ impl Config {
 
 fn pack(entries: u64, value: u64) -> PackLimits {
     let size = |it| usize::try_from(it).unwrap_or(usize::MAX);
-    PackLimits {
-        entries: size(entries),
-        value: size(value),
-    }
+    PackLimits { entries: size(entries), value: size(value) }
 }
 
 /// Whether a parameter's name matches a glob pattern, in any case.
@@ -375,10 +351,7 @@ fn match_one<'a>(pattern: &'a [u8], byte: Option<&u8>) -> Option<&'a [u8]> {
     match pattern {
         [b'?', rest @ ..] => Some(rest),
         [b'[', class @ ..] => {
-            let end = class
-                .iter()
-                .position(|&it| it == b']')
-                .unwrap_or(class.len());
+            let end = class.iter().position(|&it| it == b']').unwrap_or(class.len());
             let (class, rest) = (&class[..end], class.get(end + 1..).unwrap_or(&[]));
             let (negated, mut class) = match class {
                 [b'^', class @ ..] => (true, class),
@@ -396,9 +369,7 @@ fn match_one<'a>(pattern: &'a [u8], byte: Option<&u8>) -> Option<&'a [u8]> {
             }
             (found != negated).then_some(rest)
         }
-        [b'\\', literal, rest @ ..] | [literal, rest @ ..] => {
-            literal.eq_ignore_ascii_case(&byte).then_some(rest)
-        }
+        [b'\\', literal, rest @ ..] | [literal, rest @ ..] => literal.eq_ignore_ascii_case(&byte).then_some(rest),
         [] => None,
     }
 }

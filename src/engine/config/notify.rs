@@ -148,11 +148,7 @@ mod tests {
             ("Kg$lnoc", "g$lnocK"),
             ("gg", "g"),
         ] {
-            assert_eq!(
-                NotifyFlags::parse(given.as_bytes()).unwrap().format(),
-                shown,
-                "{given}"
-            );
+            assert_eq!(NotifyFlags::parse(given.as_bytes()).unwrap().format(), shown, "{given}");
         }
         for bad in ["foo", "q", " K", "K ", "A,K"] {
             assert_eq!(NotifyFlags::parse(bad.as_bytes()), None, "{bad}");

@@ -92,21 +92,15 @@ const HOSTNAME: Kind = Kind::String(|text| {
     if text.len() >= 256 {
         return Err("Hostnames must be less than 256 characters");
     }
-    match text
-        .iter()
-        .all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.'))
-    {
+    match text.iter().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.')) {
         true => Ok(()),
         false => Err("Hostnames may only contain alphanumeric characters, hyphens or dots"),
     }
 });
-const NODENAME: Kind =
-    Kind::String(
-        |text| match text.iter().any(|it| b"!#$%&()*+:;<>?@[]^{|}~".contains(it)) {
-            true => Err("Announced human node name contained invalid character"),
-            false => Ok(()),
-        },
-    );
+const NODENAME: Kind = Kind::String(|text| match text.iter().any(|it| b"!#$%&()*+:;<>?@[]^{|}~".contains(it)) {
+    true => Err("Announced human node name contained invalid character"),
+    false => Ok(()),
+});
 const IPV4: Kind = Kind::String(|text| match core::str::from_utf8(text) {
     Ok(text) if text.is_empty() || text.parse::<core::net::Ipv4Addr>().is_ok() => Ok(()),
     _ => Err("Invalid IPv4 address"),
@@ -132,13 +126,7 @@ fn is_path(text: &[u8]) -> bool {
 /// Whether every `{…}` of a process title template is closed and known, and something remains when
 /// the variables that may be empty are.
 fn is_title_template(text: &[u8]) -> bool {
-    const ALWAYS: [&[u8]; 5] = [
-        b"listen-addr",
-        b"server-mode",
-        b"port",
-        b"tls-port",
-        b"unixsocket",
-    ];
+    const ALWAYS: [&[u8]; 5] = [b"listen-addr", b"server-mode", b"port", b"tls-port", b"unixsocket"];
     let mut rest = text;
     let mut shows_something = false;
     while let Some(open) = rest.iter().position(|&it| it == b'{') {

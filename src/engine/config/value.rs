@@ -53,52 +53,27 @@ pub enum Kind {
 
 /// A decimal number from `min` to `max`.
 pub const fn int(min: i64, max: i64) -> Kind {
-    Kind::Number {
-        notation: Notation::Plain,
-        unsigned: false,
-        min,
-        max,
-    }
+    Kind::Number { notation: Notation::Plain, unsigned: false, min, max }
 }
 
 /// Like [`int`], in a type that has no negative numbers.
 pub const fn uint(min: i64, max: i64) -> Kind {
-    Kind::Number {
-        notation: Notation::Plain,
-        unsigned: true,
-        min,
-        max,
-    }
+    Kind::Number { notation: Notation::Plain, unsigned: true, min, max }
 }
 
 /// Bytes, such as `64mb`, from `min` up.
 pub const fn memory(min: i64) -> Kind {
-    Kind::Number {
-        notation: Notation::Memory,
-        unsigned: false,
-        min,
-        max: i64::MAX,
-    }
+    Kind::Number { notation: Notation::Memory, unsigned: false, min, max: i64::MAX }
 }
 
 /// Like [`memory`], in a type that has no negative numbers.
 pub const fn umemory(min: i64) -> Kind {
-    Kind::Number {
-        notation: Notation::Memory,
-        unsigned: true,
-        min,
-        max: i64::MAX,
-    }
+    Kind::Number { notation: Notation::Memory, unsigned: true, min, max: i64::MAX }
 }
 
 /// A file mode.
 pub const fn octal() -> Kind {
-    Kind::Number {
-        notation: Notation::Octal,
-        unsigned: true,
-        min: 0,
-        max: 0o777,
-    }
+    Kind::Number { notation: Notation::Octal, unsigned: true, min: 0, max: 0o777 }
 }
 
 /// One directive that CONFIG REWRITE would write: its arguments, and whether it must be appended
@@ -154,11 +129,7 @@ pub(super) fn parse_int(text: &[u8]) -> Option<i64> {
         [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    if canonical {
-        core::str::from_utf8(text).ok()?.parse().ok()
-    } else {
-        None
-    }
+    if canonical { core::str::from_utf8(text).ok()?.parse().ok() } else { None }
 }
 
 /// C's `strtoll` of a whole string: leading blanks, a sign, digits, saturating; empty is 0.
@@ -176,11 +147,7 @@ fn parse_loose(text: &[u8], radix: u32) -> Option<i64> {
     for &digit in digits {
         let digit = (digit as char).to_digit(radix)? as i64;
         value = value.saturating_mul(radix as i64);
-        value = if negative {
-            value.saturating_sub(digit)
-        } else {
-            value.saturating_add(digit)
-        };
+        value = if negative { value.saturating_sub(digit) } else { value.saturating_add(digit) };
     }
     Some(value)
 }
@@ -188,10 +155,7 @@ fn parse_loose(text: &[u8], radix: u32) -> Option<i64> {
 /// Bytes with an optional unit. As in Redis the number itself saturates, its product with the unit
 /// wraps, and an absent number counts as 0.
 pub(super) fn parse_memory(text: &[u8]) -> Option<u64> {
-    let end = text
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let factor = match unit.to_ascii_lowercase().as_slice() {
         b"" | b"b" => 1,
@@ -203,11 +167,8 @@ pub(super) fn parse_memory(text: &[u8]) -> Option<u64> {
         b"gb" => 1 << 30,
         _ => return None,
     };
-    let number = digits.iter().fold(0u64, |number, digit| {
-        number
-            .saturating_mul(10)
-            .saturating_add((digit - b'0') as u64)
-    });
+    let number =
+        digits.iter().fold(0u64, |number, digit| number.saturating_mul(10).saturating_add((digit - b'0') as u64));
     Some(number.wrapping_mul(factor))
 }
 
@@ -222,28 +183,14 @@ fn format_memory(bytes: u64) -> String {
 }
 
 fn parse_number(kind: &Kind, text: &[u8]) -> Result<i64, Reason> {
-    let Kind::Number {
-        notation,
-        unsigned,
-        min,
-        max,
-    } = *kind
-    else {
-        unreachable!("a number field has a number kind")
-    };
+    let Kind::Number { notation, unsigned, min, max } = *kind else { unreachable!("a number field has a number kind") };
     let value: i128 = match notation {
-        Notation::Plain => parse_int(text)
-            .ok_or("argument couldn't be parsed into an integer")?
-            .into(),
-        Notation::Memory if min < 0 && text.starts_with(b"-") => parse_int(text)
-            .ok_or("argument must be a memory value")?
-            .into(),
-        Notation::Memory => parse_memory(text)
-            .ok_or("argument must be a memory value")?
-            .into(),
-        Notation::Octal => parse_loose(text, 8)
-            .ok_or("argument couldn't be parsed as an octal number")?
-            .into(),
+        Notation::Plain => parse_int(text).ok_or("argument couldn't be parsed into an integer")?.into(),
+        Notation::Memory if min < 0 && text.starts_with(b"-") => {
+            parse_int(text).ok_or("argument must be a memory value")?.into()
+        }
+        Notation::Memory => parse_memory(text).ok_or("argument must be a memory value")?.into(),
+        Notation::Octal => parse_loose(text, 8).ok_or("argument couldn't be parsed as an octal number")?.into(),
     };
     // Redis holds the number in an i64 here, where too many bytes look negative.
     if unsigned && (value < 0 || value > i64::MAX.into()) {
@@ -366,11 +313,7 @@ impl Setting for bool {
     }
 
     fn format(&self, _: &Kind) -> Vec<u8> {
-        if *self {
-            b"yes".to_vec()
-        } else {
-            b"no".to_vec()
-        }
+        if *self { b"yes".to_vec() } else { b"no".to_vec() }
     }
 }
 
@@ -392,10 +335,7 @@ impl Setting for Text {
         if self.is_empty() && default.is_empty() {
             return Vec::new(); // an absent string needs no line
         }
-        vec![Line {
-            text: quote(self),
-            force: self != default,
-        }]
+        vec![Line { text: quote(self), force: self != default }]
     }
 }
 
@@ -421,11 +361,7 @@ pub fn quote(text: &[u8]) -> Vec<u8> {
 /// The refusal of a word that is none of `words`.
 fn one_of(words: impl Iterator<Item = &'static str>) -> Reason {
     let words: Vec<&str> = words.collect();
-    format!(
-        "argument(s) must be one of the following: {}",
-        words.join(", ")
-    )
-    .into()
+    format!("argument(s) must be one of the following: {}", words.join(", ")).into()
 }
 
 /// Declares enums whose variants have a spelling. Words after `also` are accepted without being
@@ -519,18 +455,12 @@ choices! {
 impl MaxmemoryPolicy {
     /// Whether keys carry an access frequency instead of an access time.
     pub fn is_lfu(self) -> bool {
-        matches!(
-            self,
-            MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu
-        )
+        matches!(self, MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu)
     }
 
     /// Whether the choice among keys goes by the last access.
     pub fn is_lru(self) -> bool {
-        matches!(
-            self,
-            MaxmemoryPolicy::VolatileLru | MaxmemoryPolicy::AllkeysLru
-        )
+        matches!(self, MaxmemoryPolicy::VolatileLru | MaxmemoryPolicy::AllkeysLru)
     }
 
     /// Whether keys without a TTL may be evicted.
@@ -593,9 +523,7 @@ impl Setting for ShutdownOptions {
                 }
             }
             if !known {
-                return Err(one_of(
-                    ["default", "save", "nosave", "now", "force"].into_iter(),
-                ));
+                return Err(one_of(["default", "save", "nosave", "now", "force"].into_iter()));
             }
         }
         if options.save && options.nosave {
@@ -607,17 +535,8 @@ impl Setting for ShutdownOptions {
 
     fn format(&self, _: &Kind) -> Vec<u8> {
         let mut copy = *self;
-        let set: Vec<&str> = copy
-            .fields()
-            .iter()
-            .filter(|row| *row.1)
-            .map(|row| row.0)
-            .collect();
-        if set.is_empty() {
-            b"default".to_vec()
-        } else {
-            set.join(" ").into_bytes()
-        }
+        let set: Vec<&str> = copy.fields().iter().filter(|row| *row.1).map(|row| row.0).collect();
+        if set.is_empty() { b"default".to_vec() } else { set.join(" ").into_bytes() }
     }
 }
 
@@ -626,8 +545,7 @@ impl Setting for ShutdownOptions {
 
 impl Setting for NotifyFlags {
     fn assign(&mut self, _: &Kind, args: &[&[u8]]) -> Result<(), Reason> {
-        *self = NotifyFlags::parse(single(args)?)
-            .ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
+        *self = NotifyFlags::parse(single(args)?).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
         Ok(())
     }
 
@@ -637,10 +555,7 @@ impl Setting for NotifyFlags {
 
     fn rewrite(&self, kind: &Kind, default: &[u8]) -> Vec<Line> {
         let shown = Setting::format(self, kind);
-        vec![Line {
-            text: quote(&shown),
-            force: shown != default,
-        }]
+        vec![Line { text: quote(&shown), force: shown != default }]
     }
 }
 
@@ -668,40 +583,23 @@ impl Setting for SavePoints {
             return Err(invalid.into());
         };
         for pair in pairs {
-            let seconds = parse_loose(pair[0], 10)
-                .filter(|&it| it >= 1)
-                .ok_or(invalid)?;
-            let changes = parse_loose(pair[1], 10)
-                .filter(|&it| it >= 0)
-                .ok_or(invalid)?;
-            self.0.push(SavePoint {
-                seconds: seconds as u64,
-                changes: changes as i32,
-            });
+            let seconds = parse_loose(pair[0], 10).filter(|&it| it >= 1).ok_or(invalid)?;
+            let changes = parse_loose(pair[1], 10).filter(|&it| it >= 0).ok_or(invalid)?;
+            self.0.push(SavePoint { seconds: seconds as u64, changes: changes as i32 });
         }
         Ok(())
     }
 
     fn format(&self, _: &Kind) -> Vec<u8> {
-        let points: Vec<String> = self
-            .0
-            .iter()
-            .map(|it| format!("{} {}", it.seconds, it.changes))
-            .collect();
+        let points: Vec<String> = self.0.iter().map(|it| format!("{} {}", it.seconds, it.changes)).collect();
         points.join(" ").into_bytes()
     }
 
     fn rewrite(&self, _: &Kind, _: &[u8]) -> Vec<Line> {
         if self.0.is_empty() {
-            return vec![Line {
-                text: b"\"\"".to_vec(),
-                force: true,
-            }];
+            return vec![Line { text: b"\"\"".to_vec(), force: true }];
         }
-        let line = |it: &SavePoint| Line {
-            text: format!("{} {}", it.seconds, it.changes).into_bytes(),
-            force: true,
-        };
+        let line = |it: &SavePoint| Line { text: format!("{} {}", it.seconds, it.changes).into_bytes(), force: true };
         self.0.iter().map(line).collect()
     }
 }
@@ -735,11 +633,7 @@ impl Default for OutputLimits {
             soft_bytes: soft_mb << 20,
             soft_seconds,
         };
-        OutputLimits {
-            normal: limit(0, 0, 0),
-            replica: limit(256, 64, 60),
-            pubsub: limit(32, 8, 60),
-        }
+        OutputLimits { normal: limit(0, 0, 0), replica: limit(256, 64, 60), pubsub: limit(32, 8, 60) }
     }
 }
 
@@ -754,40 +648,27 @@ impl Setting for OutputLimits {
                 b"replica" | b"slave" => &mut self.replica,
                 b"pubsub" => &mut self.pubsub,
                 _ => {
-                    return Err(
-                        "Invalid client class specified in buffer limit configuration.".into(),
-                    );
+                    return Err("Invalid client class specified in buffer limit configuration.".into());
                 }
             };
-            let number =
-                "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
+            let number = "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
             let seconds = parse_loose(seconds, 10).and_then(|it| i32::try_from(it).ok());
             *slot = OutputLimit {
                 hard_bytes: parse_memory(hard).ok_or(number)?,
                 soft_bytes: parse_memory(soft).ok_or(number)?,
-                soft_seconds: seconds
-                    .and_then(|it| u64::try_from(it).ok())
-                    .ok_or(number)?,
+                soft_seconds: seconds.and_then(|it| u64::try_from(it).ok()).ok_or(number)?,
             };
         }
         Ok(())
     }
 
     fn format(&self, _: &Kind) -> Vec<u8> {
-        let show = |class: &str, it: &OutputLimit| {
-            format!(
-                "{class} {} {} {}",
-                it.hard_bytes, it.soft_bytes, it.soft_seconds
-            )
-        };
+        let show =
+            |class: &str, it: &OutputLimit| format!("{class} {} {} {}", it.hard_bytes, it.soft_bytes, it.soft_seconds);
         // Redis shows the old name of the replica class.
-        [
-            show("normal", &self.normal),
-            show("slave", &self.replica),
-            show("pubsub", &self.pubsub),
-        ]
-        .join(" ")
-        .into_bytes()
+        [show("normal", &self.normal), show("slave", &self.replica), show("pubsub", &self.pubsub)]
+            .join(" ")
+            .into_bytes()
     }
 
     fn rewrite(&self, _: &Kind, _: &[u8]) -> Vec<Line> {
@@ -836,16 +717,11 @@ impl Setting for Percentiles {
     fn assign(&mut self, _: &Kind, args: &[&[u8]]) -> Result<(), Reason> {
         self.0.clear();
         for text in list(args) {
-            let number = core::str::from_utf8(text)
-                .ok()
-                .and_then(|it| it.parse::<f64>().ok());
+            let number = core::str::from_utf8(text).ok().and_then(|it| it.parse::<f64>().ok());
             let number = number.filter(|it| !it.is_nan());
             let number = number.ok_or("Invalid latency-tracking-info-percentiles parameters")?;
             if !(0.0..=100.0).contains(&number) {
-                return Err(
-                    "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
-                        .into(),
-                );
+                return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into());
             }
             self.0.push(number);
         }
@@ -857,22 +733,13 @@ impl Setting for Percentiles {
             let text = format!("{number:.6}");
             text.trim_end_matches('0').trim_end_matches('.').to_string()
         };
-        self.0
-            .iter()
-            .map(show)
-            .collect::<Vec<_>>()
-            .join(" ")
-            .into_bytes()
+        self.0.iter().map(show).collect::<Vec<_>>().join(" ").into_bytes()
     }
 
     fn rewrite(&self, kind: &Kind, default: &[u8]) -> Vec<Line> {
         let shown = self.format(kind);
         let force = shown != default;
-        let text = if shown.is_empty() {
-            b"\"\"".to_vec()
-        } else {
-            shown
-        };
+        let text = if shown.is_empty() { b"\"\"".to_vec() } else { shown };
         vec![Line { text, force }]
     }
 }
@@ -898,11 +765,7 @@ impl Setting for Addresses {
     fn rewrite(&self, kind: &Kind, default: &[u8]) -> Vec<Line> {
         let shown = self.format(kind);
         let force = shown != default;
-        let text = if shown.is_empty() {
-            b"\"\"".to_vec()
-        } else {
-            shown
-        };
+        let text = if shown.is_empty() { b"\"\"".to_vec() } else { shown };
         vec![Line { text, force }]
     }
 }
@@ -933,10 +796,6 @@ impl Setting for ReplicaOf {
 
     fn rewrite(&self, kind: &Kind, _: &[u8]) -> Vec<Line> {
         let text = self.format(kind);
-        if text.is_empty() {
-            Vec::new()
-        } else {
-            vec![Line { text, force: true }]
-        }
+        if text.is_empty() { Vec::new() } else { vec![Line { text, force: true }] }
     }
 }
