@@ -375,8 +375,10 @@ impl Set {
     fn leave_intset(&mut self, member: &[u8], limits: &SetLimits) {
         let Form::Intset(ints) = &self.0 else { return };
         let longest = [ints.first(), ints.last()].into_iter().flatten().map(|int| Item::Int(int).len()).max();
-        if packs(ints.len(), member, limits) && longest.unwrap_or(0) <= limits.pack.value {
-            let mut pack = Listpack::new();
+        let mut pack = Listpack::new();
+        // An integer takes at most nine bytes and one of backlen.
+        let fits = pack.fits(ints.len().saturating_mul(10).saturating_add(Listpack::entry_len(member)));
+        if fits && packs(ints.len(), member, limits) && longest.unwrap_or(0) <= limits.pack.value {
             ints.iter().for_each(|int| pack.push_back_int(int));
             self.0 = Form::Listpack(pack);
         } else {
