@@ -123,7 +123,9 @@ impl Node {
     /// Inserts so that the new element has this index; the node must be packed.
     pub fn insert(&mut self, index: usize, element: &[u8]) {
         self.edit(|pack| match pack.nth(index as i64) {
-            Some(offset) => drop(pack.insert_before(offset, element)),
+            Some(offset) => {
+                pack.insert_before(offset, element);
+            }
             None => pack.push_back(element),
         });
     }

@@ -384,3 +384,18 @@ fn sparse_nodes_are_merged() {
     );
     check(&list, &vec![b"keep".to_vec(); 1000]);
 }
+
+#[test]
+fn replacing_does_not_swell_nodes() {
+    let mut list = List::new();
+    list.extend_back(std::iter::repeat_n(&b"x"[..], 20_000), &DEFAULTS);
+    for index in 0..300 {
+        assert!(list.set(index * 3, &[b'y'; 3000], &DEFAULTS));
+    }
+    for node in list.nodes() {
+        assert!(matches!(node, NodeRef::Packed(pack) if pack.byte_len() < 5 * 8192));
+    }
+    let mut model = vec![b"x".to_vec(); 20_000];
+    (0..300).for_each(|index| model[index * 3] = vec![b'y'; 3000]);
+    check(&list, &model);
+}
