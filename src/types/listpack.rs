@@ -21,11 +21,14 @@
 
 mod entry;
 
+use super::number::parse_f64;
 use entry::{Encoded, decode, entry_end, entry_start, le_u32, validate_entry};
 use std::fmt;
 
 /// Scratch space in which an integer item is written out as decimal digits.
-pub use itoa::Buffer as IntBuf;
+pub use super::number::IntBuf;
+/// The integer whose canonical decimal form a string is: only such strings are stored as integers.
+pub use super::number::parse_i64 as canonical_int;
 
 /// Bytes before the first entry.
 const HEADER: usize = 6;
@@ -94,7 +97,7 @@ impl<'a> Item<'a> {
     /// The element as a double (scores of packed sorted sets), if it is one.
     pub fn as_f64(&self) -> Option<f64> {
         match *self {
-            Item::Bytes(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+            Item::Bytes(bytes) => parse_f64(bytes),
             Item::Int(value) => Some(value as f64),
         }
     }
@@ -121,32 +124,6 @@ impl<'a> Needle<'a> {
             Item::Int(value) => self.int == Some(value),
         }
     }
-}
-
-/// The integer whose canonical decimal form this is: no sign but `-`, no leading zero, no `-0`,
-/// within `i64`.
-pub fn canonical_int(bytes: &[u8]) -> Option<i64> {
-    let (negative, digits) = match bytes {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, bytes),
-    };
-    match digits {
-        [] => return None,
-        [b'0'] => return (!negative).then_some(0),
-        [b'0', ..] => return None,
-        _ if digits.len() > 19 => return None,
-        _ => {}
-    }
-    let mut magnitude: u64 = 0;
-    for &digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        // At most 19 digits: cannot overflow a u64.
-        magnitude = magnitude * 10 + u64::from(digit);
-    }
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
 /// Why bytes are not a listpack.
@@ -213,9 +190,7 @@ impl Listpack {
 
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack {
-            buf: vec![Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END],
-        }
+        Listpack { buf: vec![Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END] }
     }
 
     /// Takes bytes from outside, after checking all of them.

@@ -237,9 +237,21 @@ fn hostile_bytes() {
                 bytes[..4].copy_from_slice(&len.to_le_bytes());
             }
         }
-        if let Ok(list) = Listpack::from_bytes(bytes) {
-            assert_eq!(list.iter().count(), list.count());
-            assert_eq!(list.iter().rev().count(), list.count());
+        if let Ok(mut list) = Listpack::from_bytes(bytes) {
+            let count = list.count();
+            assert_eq!(list.iter().count(), count);
+            assert_eq!(list.iter().rev().count(), count);
+            // Encodings that Redis would not have chosen are lawful; changing them must work.
+            let at = rng.below(count);
+            let Some(offset) = list.nth(at as i64) else {
+                continue;
+            };
+            list.replace(offset, &rng.element());
+            let tail = list.split_off(at);
+            list.append(&tail);
+            list.insert_after(offset, b"new");
+            list.delete(offset);
+            assert_eq!(validate(list.as_bytes()), Ok(count));
         }
     }
 }
