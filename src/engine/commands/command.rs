@@ -428,6 +428,7 @@ fn arguments(reply: &mut Reply, args: &[Arg]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::OwnedArgs;
 
     /// What the compiler cannot see in rows.
     #[test]
@@ -452,6 +453,32 @@ mod tests {
             }
             assert_key_specs_exist(spec, &arg.children);
         }
+    }
+
+    /// Whatever the arguments are, what is found lies among them.
+    #[test]
+    fn keys_are_among_the_arguments() {
+        const WORDS: [&str; 12] =
+            ["", "0", "1", "2", "-1", "9223372036854775807", "KEYS", "STORE", "STREAMS", "GET", "LIMIT", "x"];
+        let mut random = 1u32;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 16) as usize % below
+        };
+        let mut found = 0;
+        for (_, spec) in table().iter() {
+            for _ in 0..500 {
+                let args: OwnedArgs = (0..next(9)).map(|_| WORDS[next(WORDS.len())].as_bytes()).collect();
+                let args = args.as_args();
+                for keys in [keyspec::keys(spec, args), keyspec::slot_names(spec, args)].into_iter().flatten() {
+                    for key in keys {
+                        assert!(key.index > 0 && key.index < args.len(), "{} {args:?}", spec.full_name);
+                        found += 1;
+                    }
+                }
+            }
+        }
+        assert!(found > 0);
     }
 
     #[test]
