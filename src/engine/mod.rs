@@ -22,6 +22,7 @@ pub mod eviction;
 pub mod expiry;
 pub mod host;
 pub mod keyspace;
+pub mod keyspec;
 mod monitor;
 pub mod persistence;
 pub mod pubsub;

@@ -702,11 +702,43 @@ impl<T> Table<T> {
                 f(entry);
             }
         }
+        self.after(bucket)
+    }
+
+    /// The cursor behind a bucket; 0 behind the last.
+    fn after(&self, bucket: usize) -> u64 {
         let Some(range) = 1u64.checked_shl(64 - self.depth(bucket)) else {
             return 0;
         };
         let start = (bucket as u64).reverse_bits();
         start.wrapping_add(range).reverse_bits()
+    }
+
+    /// Like [`scan`](Self::scan), with entries that may be changed; their hashes must stay what they are.
+    pub fn scan_mut(&mut self, cursor: u64, rehash: impl Fn(&T) -> u64, mut f: impl FnMut(&mut T)) -> u64 {
+        if self.len == 0 {
+            return 0;
+        }
+        let bucket = self.bucket_of(cursor);
+        let whole = cursor == bucket as u64;
+        let mut line = self.line(bucket);
+        loop {
+            // SAFETY: the line is in use, and the table is borrowed exclusively; each slot is visited once.
+            unsafe {
+                let header = line.header();
+                for i in 0..count(header) {
+                    let entry = &mut *line.entry(i);
+                    if whole || !passed(rehash(entry), cursor) {
+                        f(entry);
+                    }
+                }
+                if filter(header) == 0 {
+                    break;
+                }
+                line = line.child();
+            }
+        }
+        self.after(bucket)
     }
 
     /// Like [`Table::scan`], until about `count` entries or ten times as many buckets were visited.
