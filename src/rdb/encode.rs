@@ -1,0 +1,230 @@
+//! The encoder: lengths, strings and values as bytes, for snapshots and payloads alike.
+//!
+//! It appends to a buffer of the caller and knows nothing of files, opcodes and checksums. Packed forms are
+//! written as they lie in memory. Redis' counterpart: `rdbSaveObject`, `rdbSaveRawString`, `rdbSaveLen`.
+
+use super::lzf::Compressor;
+use super::opcode::{Format, container, encoding, kind};
+use crate::types::hash::{self, Hash};
+use crate::types::list::{List, NodeRef};
+use crate::types::listpack::{IntBuf, canonical_int};
+use crate::types::set::{Set, View};
+use crate::types::value::ValueRef;
+use crate::types::zset::Zset;
+
+/// Strings up to this length are not worth compressing.
+const COMPRESS_MIN: usize = 20;
+/// Strings longer than this are not stored as an integer.
+const INT_MAX_LEN: usize = 11;
+
+/// How values become bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Encoder {
+    pub format: Format,
+    /// Whether strings that get shorter by it are compressed (rdbcompression).
+    pub compress: bool,
+    pub lzf: Compressor,
+}
+
+impl Encoder {
+    pub fn new(format: Format, compress: bool) -> Encoder {
+        Encoder { format, compress, lzf: Compressor::default() }
+    }
+
+    /// The type byte under which [`Encoder::value`] writes the value.
+    pub fn kind(&self, value: ValueRef) -> u8 {
+        match value {
+            ValueRef::Int(_) | ValueRef::String(_) => kind::STRING,
+            ValueRef::List(_) => kind::LIST_QUICKLIST_2,
+            ValueRef::Set(set) => match (set.view(), self.format) {
+                (View::Intset(_), _) => kind::SET_INTSET,
+                (View::Listpack(_), Format::V12) => kind::SET_LISTPACK,
+                (View::Listpack(_), Format::V10) | (View::Large, _) => kind::SET,
+            },
+            ValueRef::Zset(zset) if zset.as_listpack().is_some() => kind::ZSET_LISTPACK,
+            ValueRef::Zset(_) => kind::ZSET_2,
+            ValueRef::Hash(hash) => Encoder::hash_kind(hash),
+        }
+    }
+
+    /// Appends the value without its type.
+    pub fn value(&mut self, value: ValueRef, out: &mut Vec<u8>) {
+        match value {
+            ValueRef::Int(value) => self.int(value, out),
+            ValueRef::String(bytes) => self.string(bytes, out),
+            ValueRef::List(list) => self.list(list, out),
+            ValueRef::Set(set) => self.set(set, out),
+            ValueRef::Zset(zset) => self.zset(zset, out),
+            ValueRef::Hash(hash) => self.hash(hash, out),
+        }
+    }
+
+    fn list(&mut self, list: &List, out: &mut Vec<u8>) {
+        length(list.node_count() as u64, out);
+        for node in list.nodes() {
+            match node {
+                NodeRef::Plain(element) => {
+                    length(container::PLAIN, out);
+                    self.string(element, out);
+                }
+                NodeRef::Packed(pack) => {
+                    length(container::PACKED, out);
+                    self.string(pack.as_bytes(), out);
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, set: &Set, out: &mut Vec<u8>) {
+        match set.view() {
+            View::Intset(ints) => return self.string(ints.as_bytes(), out),
+            View::Listpack(members) if self.format == Format::V12 => return self.string(members.as_bytes(), out),
+            View::Listpack(_) | View::Large => {}
+        }
+        length(set.len() as u64, out);
+        for member in set.iter() {
+            self.string(member.bytes(&mut IntBuf::new()), out);
+        }
+    }
+
+    fn zset(&mut self, zset: &Zset, out: &mut Vec<u8>) {
+        if let Some(pairs) = zset.as_listpack() {
+            return self.string(pairs.as_bytes(), out);
+        }
+        length(zset.len() as u64, out);
+        // From the highest score down, as Redis does: its skiplist then inserts at the head.
+        for (member, score) in zset.range(0..usize::MAX, true) {
+            self.string(member.bytes(&mut IntBuf::new()), out);
+            out.extend_from_slice(&score.to_le_bytes());
+        }
+    }
+
+    /// Appends an integer as the string of its digits.
+    pub fn int(&mut self, value: i64, out: &mut Vec<u8>) {
+        if !short_int(value, out) {
+            plain(IntBuf::new().format(value).as_bytes(), out);
+        }
+    }
+
+    /// Appends a string in its shortest encoding.
+    pub fn string(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if bytes.len() <= INT_MAX_LEN
+            && let Some(value) = canonical_int(bytes)
+            && short_int(value, out)
+        {
+            return;
+        }
+        if !(self.compress && bytes.len() > COMPRESS_MIN && self.compressed(bytes, out)) {
+            plain(bytes, out);
+        }
+    }
+
+    /// Appends a string compressed, if that saves more than the second length costs.
+    fn compressed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        out.push(0xC0 | encoding::LZF);
+        // The compressed length comes first but is known last. It is shorter than `bytes`, so leave room for
+        // the length of that and close the gap.
+        let room = length_len(bytes.len() as u64);
+        let lengths = out.len();
+        out.resize(lengths + room, 0);
+        length(bytes.len() as u64, out);
+        let body = out.len();
+        if !self.lzf.compress(bytes, bytes.len() - 4, out) {
+            out.truncate(start);
+            return false;
+        }
+        let packed_len = (out.len() - body) as u64;
+        let gap = room - length_len(packed_len);
+        let mut packed_length = Vec::with_capacity(room);
+        length(packed_len, &mut packed_length);
+        out[lengths..lengths + packed_length.len()].copy_from_slice(&packed_length);
+        out.drain(lengths + packed_length.len()..lengths + packed_length.len() + gap);
+        true
+    }
+}
+
+/// Appends the integer if it has an encoding of its own.
+fn short_int(value: i64, out: &mut Vec<u8>) -> bool {
+    if let Ok(value) = i8::try_from(value) {
+        out.push(0xC0 | encoding::INT8);
+        out.extend_from_slice(&value.to_le_bytes());
+    } else if let Ok(value) = i16::try_from(value) {
+        out.push(0xC0 | encoding::INT16);
+        out.extend_from_slice(&value.to_le_bytes());
+    } else if let Ok(value) = i32::try_from(value) {
+        out.push(0xC0 | encoding::INT32);
+        out.extend_from_slice(&value.to_le_bytes());
+    } else {
+        return false;
+    }
+    true
+}
+
+/// Appends a string as it is.
+fn plain(bytes: &[u8], out: &mut Vec<u8>) {
+    length(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// Bytes that a length takes.
+fn length_len(len: u64) -> usize {
+    match len {
+        0..0x40 => 1,
+        0x40..0x4000 => 2,
+        0x4000..=0xFFFF_FFFF => 5,
+        _ => 9,
+    }
+}
+
+/// Appends a length or count.
+pub(super) fn length(len: u64, out: &mut Vec<u8>) {
+    match length_len(len) {
+        1 => out.push(len as u8),
+        2 => out.extend_from_slice(&(0x4000 | len as u16).to_be_bytes()),
+        5 => {
+            out.push(0x80);
+            out.extend_from_slice(&(len as u32).to_be_bytes());
+        }
+        _ => {
+            out.push(0x81);
+            out.extend_from_slice(&len.to_be_bytes());
+        }
+    }
+}
+
+/// Hashes.
+impl Encoder {
+    fn hash_kind(hash: &Hash) -> u8 {
+        match (hash.view(), hash.min_expiry()) {
+            (hash::View::Pairs(_), _) => kind::HASH_LISTPACK,
+            (hash::View::Triples(_), Some(_)) => kind::HASH_LISTPACK_TTL,
+            (hash::View::Large, Some(_)) => kind::HASH_TTL,
+            (hash::View::Triples(_) | hash::View::Large, None) => kind::HASH,
+        }
+    }
+
+    fn hash(&mut self, hash: &Hash, out: &mut Vec<u8>) {
+        let first = hash.min_expiry();
+        if let Some(first) = first {
+            out.extend_from_slice(&first.to_le_bytes());
+        }
+        match (hash.view(), first) {
+            (hash::View::Pairs(pack), _) | (hash::View::Triples(pack), Some(_)) => {
+                return self.string(pack.as_bytes(), out);
+            }
+            (hash::View::Triples(_), None) | (hash::View::Large, _) => {}
+        }
+        let (mut name, mut value) = (IntBuf::new(), IntBuf::new());
+        length(hash.len() as u64, out);
+        for field in hash.iter() {
+            if let Some(first) = first {
+                // Counted from one before the first, so that 0 can mean none.
+                let since = field.expiry_ms.map_or(0, |expiry_ms| expiry_ms.abs_diff(first) + 1);
+                length(since, out);
+            }
+            self.string(field.name.bytes(&mut name), out);
+            self.string(field.value.bytes(&mut value), out);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Loading a snapshot that comes in chunks.
+//!
+//! A [`Loader`] keeps no more than the item it is in the middle of, plus a piece of the chunk; each complete
+//! item goes to the [`Sink`] at once. How it is cut into chunks changes nothing. It knows no time: expired
+//! keys and fields are handed over as they stand. Redis' counterpart: `rdbLoadRio`.
+
+use super::build::{Builder, Limits};
+use super::crc64::Crc64;
+use super::error::{RdbError, RdbErrorKind};
+use super::opcode::{Dialect, kind, op};
+use super::read::{Reader, Result};
+use super::scan::Scan;
+use crate::types::value::Value;
+
+/// What stands beside a key and its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// When the key expires, in milliseconds since the Unix epoch.
+    pub expire_at_ms: Option<i64>,
+    /// Seconds since the key was last used (kept under an LRU policy).
+    pub idle_seconds: Option<u64>,
+    /// Logarithmic access count (kept under an LFU policy).
+    pub frequency: Option<u8>,
+}
+
+/// A key with all that belongs to it.
+#[derive(Clone)]
+pub struct Entry<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Its value, never an empty collection.
+    pub value: Value,
+    /// What stands beside them.
+    pub attributes: Attributes,
+}
+
+/// Something that was passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note<'a> {
+    /// The key of a collection without elements.
+    EmptyKey(&'a [u8]),
+    /// The source of a function library.
+    Function(&'a [u8]),
+    /// Data that the module with this id keeps beside the keys.
+    ModuleAux(u64),
+    /// An unfinished import of cluster slots.
+    SlotImport,
+}
+
+/// Who receives what a snapshot holds, in the order in which it stands there.
+///
+/// A method that returns a reason stops the load.
+pub trait Sink {
+    /// A random number for the hash table of the next value.
+    fn seed(&mut self) -> u64;
+
+    /// The version of the format: 1 to 12, or 80.
+    fn version(&mut self, version: u32) {
+        let _ = version;
+    }
+
+    /// A field of the head, as it stands.
+    fn aux(&mut self, field: &[u8], value: &[u8]) {
+        let _ = (field, value);
+    }
+
+    /// The entries that follow belong to this db; without this call, to db 0.
+    ///
+    /// # Errors
+    /// There is no such db.
+    fn select_db(&mut self, db: u64) -> std::result::Result<(), String>;
+
+    /// About so many keys, and so many with an expire time, follow. A hint, which may be a lie.
+    fn resize(&mut self, keys: u64, expires: u64) {
+        let _ = (keys, expires);
+    }
+
+    /// A key and its value.
+    ///
+    /// # Errors
+    /// It cannot be kept, for instance because the key was there already.
+    fn entry(&mut self, entry: Entry<'_>) -> std::result::Result<(), String>;
+
+    /// Something was passed over.
+    fn note(&mut self, note: Note<'_>) {
+        let _ = note;
+    }
+}
+
+/// A snapshot on its way in.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    limits: Limits,
+    verify: bool,
+    stage: Stage,
+    version: u32,
+    dialect: Dialect,
+    /// Bytes that are not used up yet: the beginning of an item.
+    held: Vec<u8>,
+    /// How far the item has been walked.
+    scan: Option<Scan>,
+    /// Bytes used up before `held`.
+    offset: u64,
+    sum: Crc64,
+    /// What is already known of the next key.
+    attributes: Attributes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Head,
+    Items,
+    Checksum,
+    Done,
+}
+
+/// Signature and version together.
+const HEAD_LEN: usize = 9;
+/// Versions before have no checksum.
+const CHECKSUM_SINCE: u32 = 5;
+/// Bytes looked at in one go.
+const PIECE: usize = 1 << 20;
+
+impl Loader {
+    /// A loader before the first byte. `verify` says whether the checksum must be right.
+    pub fn new(limits: Limits, verify: bool) -> Loader {
+        Loader {
+            limits,
+            verify,
+            stage: Stage::Head,
+            version: 0,
+            dialect: Dialect::Redis,
+            held: Vec::new(),
+            scan: None,
+            offset: 0,
+            sum: Crc64::new(),
+            attributes: Attributes::default(),
+        }
+    }
+
+    /// Takes the next bytes; returns how many. Those are all, unless the snapshot ended among them: the
+    /// rest then belongs to what comes after it.
+    ///
+    /// # Errors
+    /// What is wrong first. The loader is then of no use any more.
+    pub fn feed(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let mut taken = 0;
+        for piece in bytes.chunks(PIECE) {
+            if self.is_done() {
+                break;
+            }
+            let mut held = std::mem::take(&mut self.held);
+            held.extend_from_slice(piece);
+            let used = self.run(&held, sink)?;
+            taken += piece.len();
+            if self.is_done() {
+                taken -= held.len() - used;
+                break;
+            }
+            held.drain(..used);
+            if used > 0 && held.capacity() > 2 * PIECE {
+                held.shrink_to(2 * PIECE);
+            }
+            self.held = held;
+        }
+        Ok(taken)
+    }
+
+    /// Whether the snapshot is complete.
+    pub fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Bytes of the snapshot that have been used up.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Says that no more bytes will come.
+    ///
+    /// # Errors
+    /// The snapshot is not complete.
+    pub fn finish(&self) -> std::result::Result<(), RdbError> {
+        if self.is_done() {
+            return Ok(());
+        }
+        Err(RdbError { kind: RdbErrorKind::Truncated, offset: self.offset + self.held.len() as u64, key: None })
+    }
+
+    /// Uses up all that is complete; returns how many bytes.
+    fn run(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let mut at = 0;
+        while !self.is_done() {
+            let rest = &bytes[at..];
+            let stage = self.stage;
+            let used = match stage {
+                Stage::Head => self.head(rest, sink).map_err(|kind| self.error(kind, 0))?,
+                Stage::Items => self.item(rest, sink)?,
+                Stage::Checksum | Stage::Done => self.checksum(rest).map_err(|kind| self.error(kind, 0))?,
+            };
+            if used == 0 {
+                break;
+            }
+            if self.verify && stage != Stage::Checksum {
+                self.sum.update(&rest[..used]);
+            }
+            self.offset += used as u64;
+            at += used;
+        }
+        Ok(at)
+    }
+
+    fn error(&self, kind: RdbErrorKind, at: usize) -> RdbError {
+        RdbError { kind, offset: self.offset + at as u64, key: None }
+    }
+
+    fn head(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<usize> {
+        let Some(head) = bytes.get(..HEAD_LEN) else { return Ok(0) };
+        let (dialect, digits) = match head {
+            [b'R', b'E', b'D', b'I', b'S', digits @ ..] => (Dialect::Redis, digits),
+            [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => (Dialect::Valkey, digits),
+            _ => return Err(RdbErrorKind::Magic),
+        };
+        let shown = || RdbErrorKind::Version(digits.escape_ascii().to_string());
+        let text = std::str::from_utf8(digits).map_err(|_| shown())?;
+        if !text.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(shown());
+        }
+        let version = text.parse().map_err(|_| shown())?;
+        // Valkey 9 alone writes its own name; version 11 was still written under the old one.
+        let known = Dialect::of_version(version);
+        if known != Some(dialect) && !(dialect == Dialect::Valkey && version == 11) {
+            return Err(shown());
+        }
+        (self.version, self.dialect, self.stage) = (version, dialect, Stage::Items);
+        sink.version(version);
+        Ok(HEAD_LEN)
+    }
+
+    fn item(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let Some(&first) = bytes.first() else { return Ok(0) };
+        let mut scan = match self.scan.take() {
+            Some(scan) => scan,
+            None => Scan::new(first, self.dialect).map_err(|kind| self.error(kind, 0))?,
+        };
+        let Some(len) = scan.advance(bytes).map_err(|kind| self.error(kind, scan.at()))? else {
+            self.scan = Some(scan);
+            return Ok(0);
+        };
+        let mut reader = Reader::new(&bytes[1..len]);
+        if first <= kind::LAST {
+            self.entry(first, &mut reader, sink)?;
+        } else {
+            self.opcode(first, &mut reader, sink).map_err(|kind| self.error(kind, 1 + reader.at()))?;
+        }
+        Ok(len)
+    }
+
+    fn entry(
+        &mut self,
+        kind: u8,
+        reader: &mut Reader,
+        sink: &mut impl Sink,
+    ) -> std::result::Result<(), RdbError> {
+        let key = reader.string().map_err(|kind| self.error(kind, 1))?;
+        let attributes = std::mem::take(&mut self.attributes);
+        let builder = Builder { limits: &self.limits, dialect: self.dialect, seed: sink.seed() };
+        let done = match builder.value(kind, reader) {
+            Ok(Some(value)) => {
+                sink.entry(Entry { key: &key, value, attributes }).map_err(RdbErrorKind::Refused)
+            }
+            Ok(None) => {
+                sink.note(Note::EmptyKey(&key));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        done.map_err(|kind| RdbError { key: Some(key[..].into()), ..self.error(kind, 1 + reader.at()) })
+    }
+
+    fn opcode(&mut self, opcode: u8, reader: &mut Reader, sink: &mut impl Sink) -> Result<()> {
+        match opcode {
+            op::AUX => {
+                let field = reader.string()?;
+                sink.aux(&field, &reader.string()?);
+            }
+            op::SELECT_DB => sink.select_db(reader.number()?).map_err(RdbErrorKind::Refused)?,
+            op::RESIZE_DB => sink.resize(reader.number()?, reader.number()?),
+            op::EXPIRE_MS => self.attributes.expire_at_ms = Some(reader.millis()?),
+            op::EXPIRE_SECONDS => {
+                let seconds = i32::from_le_bytes(reader.array()?);
+                self.attributes.expire_at_ms = Some(i64::from(seconds) * 1000);
+            }
+            op::IDLE => self.attributes.idle_seconds = Some(reader.number()?),
+            op::FREQ => self.attributes.frequency = Some(reader.byte()?),
+            op::FUNCTION => sink.note(Note::Function(&reader.string()?)),
+            op::MODULE_AUX => sink.note(Note::ModuleAux(reader.number()?)),
+            op::SLOT_IMPORT => sink.note(Note::SlotImport),
+            op::EOF if self.version < CHECKSUM_SINCE => self.stage = Stage::Done,
+            op::EOF => self.stage = Stage::Checksum,
+            // Sizes of cluster slots: a hint without use here.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A stored sum of 0 says that none was made.
+    fn checksum(&mut self, bytes: &[u8]) -> Result<usize> {
+        let Some(stored) = bytes.first_chunk() else { return Ok(0) };
+        let (stored, computed) = (u64::from_le_bytes(*stored), self.sum.value());
+        if self.verify && stored != 0 && stored != computed {
+            return Err(RdbErrorKind::Checksum { stored, computed });
+        }
+        self.stage = Stage::Done;
+        Ok(size_of::<u64>())
+    }
+}

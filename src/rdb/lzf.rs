@@ -1,0 +1,234 @@
+//! LZF, the compression of strings in RDB files.
+//!
+//! A compressed string is a row of instructions. A byte below 32 says "copy the next (byte + 1) bytes"; any
+//! other says "repeat": its upper three bits are a length (7: a further byte adds to it), its lower five and
+//! the next byte a distance back. Both functions are total; the decompressor never makes more than the
+//! caller said, and no more than [`MAX_RATIO`] times what it reads.
+//!
+//! Redis' counterpart: `lzf_c.c`, `lzf_d.c`.
+
+/// Most bytes that one compressed byte can stand for: three bytes repeat 264.
+pub const MAX_RATIO: usize = 88;
+
+/// Longest run of bytes that one instruction copies.
+const MAX_LITERAL: usize = 32;
+/// Longest repetition of one instruction.
+const MAX_REPEAT: usize = 264;
+/// Farthest distance back.
+const MAX_DISTANCE: usize = 8192;
+
+/// A compressor; it keeps its table between strings.
+#[derive(Clone, Debug, Default)]
+pub struct Compressor {
+    /// Position plus one where a hash of three bytes was last seen; 0 for never.
+    seen: Vec<u32>,
+}
+
+impl Compressor {
+    /// Appends the compressed form of `input` to `out` if it takes at most `max` bytes; else leaves `out` as
+    /// it was and returns false.
+    pub fn compress(&mut self, input: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        // Positions are kept in 32 bits; Redis does not compress longer strings either.
+        let done = u32::try_from(input.len()).is_ok() && self.run(input, max, out).is_some();
+        if !done {
+            out.truncate(start);
+        }
+        done
+    }
+
+    /// `None` once more than `max` bytes would be needed.
+    fn run(&mut self, input: &[u8], max: usize, out: &mut Vec<u8>) -> Option<()> {
+        let start = out.len();
+        // Short strings get a small table: emptying it is most of the work.
+        let bits = (usize::BITS - input.len().leading_zeros()).clamp(6, 14);
+        self.seen.clear();
+        self.seen.resize(1 << bits, 0);
+        let mut at = 0;
+        let mut literal = 0;
+        while at + 2 < input.len() {
+            let slot = &mut self.seen[hash(&input[at..], bits)];
+            let candidate = *slot as usize;
+            *slot = at as u32 + 1;
+            let length = match candidate.checked_sub(1) {
+                Some(before) if at - before <= MAX_DISTANCE => common(input, before, at),
+                _ => 0,
+            };
+            if length < 3 {
+                at += 1;
+                continue;
+            }
+            put_literals(&input[literal..at], out);
+            put_repeat(length, at + 1 - candidate, out);
+            if out.len() - start > max {
+                return None;
+            }
+            // The inside of a repetition is not looked up: its last two places suffice.
+            let end = at + length;
+            for place in end - 2..end {
+                if place + 2 < input.len() {
+                    self.seen[hash(&input[place..], bits)] = place as u32 + 1;
+                }
+            }
+            at = end;
+            literal = end;
+        }
+        put_literals(&input[literal..], out);
+        (out.len() - start <= max).then_some(())
+    }
+}
+
+/// Hash of the three bytes at the start of `bytes`.
+#[inline]
+fn hash(bytes: &[u8], bits: u32) -> usize {
+    let three = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
+    (three.wrapping_mul(0x9E37_79B1) >> (32 - bits)) as usize
+}
+
+/// How many bytes at `before` and at `at` are equal, as far as one instruction reaches.
+#[inline]
+fn common(input: &[u8], before: usize, at: usize) -> usize {
+    let longest = MAX_REPEAT.min(input.len() - at);
+    let pairs = input[before..].iter().zip(&input[at..at + longest]);
+    pairs.take_while(|(a, b)| a == b).count()
+}
+
+fn put_literals(bytes: &[u8], out: &mut Vec<u8>) {
+    for run in bytes.chunks(MAX_LITERAL) {
+        out.push(run.len() as u8 - 1);
+        out.extend_from_slice(run);
+    }
+}
+
+fn put_repeat(length: usize, distance: usize, out: &mut Vec<u8>) {
+    let (length, back) = (length - 2, distance - 1);
+    let high = (back >> 8) as u8;
+    if length < 7 {
+        out.push((length as u8) << 5 | high);
+    } else {
+        out.push(7 << 5 | high);
+        out.push((length - 7) as u8);
+    }
+    out.push(back as u8);
+}
+
+/// The string of `len` bytes that `input` stands for; `None` if it does not stand for exactly such a one.
+pub fn decompress(input: &[u8], len: usize) -> Option<Vec<u8>> {
+    if len > input.len().saturating_mul(MAX_RATIO) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(len);
+    let mut rest = input;
+    while let Some((&control, after)) = rest.split_first() {
+        let control = usize::from(control);
+        if control < MAX_LITERAL {
+            let (run, after) = after.split_at_checked(control + 1)?;
+            rest = after;
+            out.extend_from_slice(run);
+        } else {
+            let (length, after) = match control >> 5 {
+                7 => after.split_first().map(|(more, after)| (9 + usize::from(*more), after))?,
+                length => (length + 2, after),
+            };
+            let (low, after) = after.split_first()?;
+            rest = after;
+            let distance = (control & 0x1F) << 8 | usize::from(*low);
+            let from = out.len().checked_sub(distance + 1)?;
+            if out.len() + length > len {
+                return None;
+            }
+            repeat(&mut out, from, length);
+        }
+        if out.len() > len {
+            return None;
+        }
+    }
+    (out.len() == len).then_some(out)
+}
+
+/// Appends `length` bytes beginning at `from`; they may reach into what is being appended.
+fn repeat(out: &mut Vec<u8>, from: usize, length: usize) {
+    let mut left = length;
+    while left > 0 {
+        let piece = left.min(out.len() - from);
+        out.extend_from_within(from..from + piece);
+        left -= piece;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::listpack::testing::Rng;
+
+    fn round(input: &[u8]) -> Option<usize> {
+        let mut out = vec![9];
+        let smaller = Compressor::default().compress(input, input.len().saturating_sub(4), &mut out);
+        assert_eq!(out[0], 9);
+        if !smaller {
+            assert_eq!(out.len(), 1);
+            return None;
+        }
+        assert_eq!(decompress(&out[1..], input.len()).as_deref(), Some(input));
+        Some(out.len() - 1)
+    }
+
+    #[test]
+    fn compresses_what_repeats() {
+        assert!(round(&[b'a'; 1000]).unwrap() < 20);
+        assert!(round(&b"hello world ".repeat(50)).unwrap() < 40);
+        assert_eq!(round(b""), None);
+        assert_eq!(round(b"abc"), None);
+        let distinct: Vec<u8> = (0..=255).collect();
+        assert_eq!(round(&distinct), None);
+    }
+
+    #[test]
+    fn random_strings_round() {
+        let mut rng = Rng(5);
+        let mut compressor = Compressor::default();
+        for _ in 0..400 {
+            let letters = 1 + rng.below(6);
+            let len = rng.below(3000);
+            let input: Vec<u8> = (0..len).map(|_| b'a' + rng.below(letters) as u8).collect();
+            let mut out = Vec::new();
+            // The worst case adds one byte to each 32.
+            assert!(compressor.compress(&input, len + len / 32 + 1, &mut out));
+            assert_eq!(decompress(&out, len).as_deref(), Some(&input[..]));
+            assert!(len == 0 || decompress(&out, len - 1).is_none());
+            assert!(decompress(&out, len + 1).is_none());
+        }
+    }
+
+    #[test]
+    fn distances_and_lengths_at_their_edges() {
+        let mut rng = Rng(1);
+        let noise: Vec<u8> = (0..8300).map(|_| rng.next() as u8).collect();
+        for gap in [8188, 8189, 8190, 8191, 8192, 8193] {
+            for length in [3, 8, 9, 263, 264, 265, 600] {
+                let mut input = noise[..gap].to_vec();
+                input.extend_from_within(..length);
+                let mut out = Vec::new();
+                assert!(Compressor::default().compress(&input, input.len() * 2, &mut out));
+                assert_eq!(decompress(&out, input.len()).as_deref(), Some(&input[..]), "{gap} {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_input_is_refused() {
+        // Back before the start, cut off, and a claim far past what the bytes can carry.
+        assert_eq!(decompress(&[0x20, 0x00], 3), None);
+        assert_eq!(decompress(&[0x05, b'a'], 6), None);
+        assert_eq!(decompress(&[0xE0], 9), None);
+        assert_eq!(decompress(&[0x00, b'a'], usize::MAX), None);
+        let mut rng = Rng(8);
+        for _ in 0..20_000 {
+            let input: Vec<u8> = (0..rng.below(40)).map(|_| rng.next() as u8).collect();
+            let len = rng.below(400);
+            if let Some(out) = decompress(&input, len) {
+                assert_eq!(out.len(), len);
+            }
+        }
+    }
+}
