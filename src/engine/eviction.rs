@@ -60,6 +60,18 @@ impl AccessPolicy {
         entry.set_access(if self.lfu { self.minutes << 8 | LFU_INITIAL } else { self.seconds });
     }
 
+    /// Sets the clock to what a snapshot or RESTORE says; what the policy in force does not use is ignored.
+    pub fn restore(self, entry: &mut Entry, idle_seconds: Option<u64>, frequency: Option<u8>) {
+        match (self.lfu, idle_seconds, frequency) {
+            (true, _, Some(frequency)) => entry.set_access(self.minutes << 8 | u32::from(frequency)),
+            (false, Some(idle), _) => {
+                let idle = idle.min(u64::from(CLOCK_MASK)) as u32;
+                entry.set_access(self.seconds.wrapping_sub(idle) & CLOCK_MASK);
+            }
+            _ => {}
+        }
+    }
+
     /// The LFU counter of a clock value, decayed to now.
     pub fn decayed(self, access: u32) -> u32 {
         let counter = access & 255;

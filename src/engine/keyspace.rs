@@ -87,6 +87,16 @@ impl Db {
     }
 }
 
+/// Something large on its way out.
+pub enum Garbage {
+    /// A value.
+    Value(Value),
+    /// The keys of a flushed db.
+    Keys(Table<Entry>),
+    /// An index of a flushed db.
+    Index(Table<Ticket>),
+}
+
 /// What happens to keys whose time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpiryMode {
@@ -144,7 +154,7 @@ pub struct Keyspace {
     /// Counters.
     pub stats: KeyspaceStats,
     /// Large values on their way out, freed in slices by the tick.
-    pub garbage: Vec<Value>,
+    pub garbage: Vec<Garbage>,
     seed: u64,
 }
 
@@ -171,6 +181,11 @@ impl Keyspace {
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
         hash_bytes(self.seed, key)
+    }
+
+    /// The seed of [`hash`](Self::hash).
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The time of the current input in milliseconds since the Unix epoch.
@@ -320,7 +335,7 @@ impl Keyspace {
             entry.set_access(old.access());
             entry.set_marked(old.is_marked());
             entry.set_expire_at(old.expire_at());
-            self.garbage.push(old.into_value());
+            self.garbage.push(Garbage::Value(old.into_value()));
         } else {
             entry.write_string(bytes);
         }
@@ -400,7 +415,7 @@ impl Keyspace {
     /// Drops an entry: at once, or in slices if it is large and `lazy` is set.
     pub fn discard(&mut self, entry: Entry, lazy: bool) {
         if lazy && entry.free_effort() > LAZY_EFFORT {
-            self.garbage.push(entry.into_value());
+            self.garbage.push(Garbage::Value(entry.into_value()));
         }
     }
 
@@ -453,6 +468,66 @@ impl Keyspace {
             _ => {}
         }
         true
+    }
+
+    /// Empties a db; how many keys it had. Watchers of its keys lose their transaction.
+    /// `lazy`: the memory is given back in slices.
+    pub fn flush(&mut self, db: usize, lazy: bool) -> usize {
+        self.touch_all(db, |_| false);
+        let emptied = &mut self.dbs[db];
+        let table = std::mem::take(&mut emptied.table);
+        let indexes = [std::mem::take(&mut emptied.expires), std::mem::take(&mut emptied.field_expires)];
+        (emptied.avg_ttl_ms, emptied.expire_cursor, emptied.field_expire_cursor) = (0, 0, 0);
+        let count = table.len();
+        match (std::mem::replace(&mut emptied.walk, DbWalk::Done), &mut self.walk) {
+            (DbWalk::Pending { as_db, cursor }, Some(walk)) => walk.adopt(as_db, cursor, table),
+            _ if lazy && count > LAZY_EFFORT => self.garbage.push(Garbage::Keys(table)),
+            _ => drop(table),
+        }
+        self.garbage.extend(indexes.into_iter().filter(|index| lazy && index.len() > LAZY_EFFORT).map(Garbage::Index));
+        count
+    }
+
+    /// Exchanges two dbs for all clients.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        if a == b {
+            return;
+        }
+        for db in [a, b] {
+            // A key changes for its watchers unless it is missing on both sides.
+            let other = if db == a { b } else { a };
+            let missing: Vec<Box<[u8]>> = self.dbs[db].watched.keys().filter(|key| !self.holds(db, key) && !self.holds(other, key)).cloned().collect();
+            self.touch_all(db, |key| missing.iter().any(|name| **name == *key));
+        }
+        self.dbs.swap(a, b);
+        let (low, high) = self.dbs.split_at_mut(a.max(b));
+        let (first, second) = (&mut low[a.min(b)], &mut high[0]);
+        std::mem::swap(&mut first.watched, &mut second.watched);
+        std::mem::swap(&mut first.awaited, &mut second.awaited);
+        for db in [a, b] {
+            let mut awaited: Vec<Box<[u8]>> = self.dbs[db].awaited.keys().cloned().collect();
+            awaited.sort_unstable();
+            self.effects.ready.extend(awaited.into_iter().map(|key| (db, key)));
+        }
+    }
+
+    /// Whether a db has a key, its time come or not.
+    fn holds(&self, db: usize, key: &[u8]) -> bool {
+        self.dbs[db].table.find(self.hash(key), |e| e.key() == key).is_some()
+    }
+
+    /// Every watched key of a db that is there has changed, except those that `skip` names; a flush leaves
+    /// keys alone that are not there anyway.
+    fn touch_all(&mut self, db: usize, skip: impl Fn(&[u8]) -> bool) {
+        let mut watchers: Vec<ClientId> = Vec::new();
+        for (key, clients) in &self.dbs[db].watched {
+            if !skip(key) {
+                watchers.extend_from_slice(clients);
+            }
+        }
+        watchers.sort_unstable();
+        watchers.dedup();
+        self.effects.watchers.extend(watchers);
     }
 
     /// Brings the index of hashes with field expire times in line with the hash at `key`.

@@ -23,6 +23,7 @@ pub mod expiry;
 pub mod host;
 pub mod keyspace;
 pub mod keyspec;
+pub mod load;
 mod monitor;
 pub mod persistence;
 pub mod pubsub;
@@ -52,6 +53,7 @@ use time::{MonoTime, Now};
 pub struct Engine {
     keyspace: Keyspace,
     server: Server,
+    load: Option<load::Load>,
 }
 
 /// What is to leave the engine. Deal with it in field order, and a reply is never seen before the write
@@ -91,7 +93,7 @@ impl Engine {
         server.stats.track_latency = server.config.latency_tracking;
         let mut keyspace = Keyspace::new(databases, settings, rng);
         keyspace.now = now;
-        Engine { keyspace, server }
+        Engine { keyspace, server, load: None }
     }
 
     /// The configuration in force.

@@ -29,8 +29,15 @@ pub struct Persistence {
     pub dirty: u64,
     /// Changes at the cut of the snapshot under way.
     pub dirty_at_cut: u64,
+    /// Offset of the stream at that cut.
+    pub offset_at_cut: u64,
     /// The snapshot under way.
     pub snapshot: Option<SnapshotKind>,
+    /// The snapshot to start when the unit has ended, and whether it is to be stored before anything else
+    /// is served.
+    pub wanted: Option<(SnapshotKind, bool)>,
+    /// Size of the last snapshot in bytes.
+    pub snapshot_bytes: u64,
     /// A log rewrite waits for the snapshot under way to end.
     pub rewrite_scheduled: bool,
     /// An RDB snapshot waits for the log rewrite under way to end.
@@ -65,6 +72,9 @@ impl Default for Persistence {
         Persistence {
             dirty: 0,
             dirty_at_cut: 0,
+            offset_at_cut: 0,
+            wanted: None,
+            snapshot_bytes: 0,
             snapshot: None,
             rewrite_scheduled: false,
             save_scheduled: false,

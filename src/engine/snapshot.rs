@@ -1,21 +1,293 @@
 //! The snapshot walk: a point-in-time picture of all keys, taken in slices while commands go on.
 //!
-//! No fork. The walk visits every db in the order of its table's positions and gives each entry to a
-//! sink as RDB bytes. An entry that it has not reached is given by the keyspace door before it changes
-//! or goes, and marked; entries added after the cut are marked too. So the picture is exactly that of
-//! the cut, with bounded memory, and it works in a browser.
+//! No fork. The walk visits every db in the order of its table's positions and turns each entry into RDB
+//! bytes. An entry that it has not reached is given to it by the keyspace door before it changes or goes,
+//! and marked; entries added after the cut are marked too; the walk passes marked entries over and takes
+//! the mark away. FLUSHALL hands the old table over. So the picture is exactly that of the cut, with
+//! bounded memory, and it works in a browser.
+//!
+//! Invariant: outside a walk no entry is marked. A walk that nobody wants any more therefore goes on to
+//! its end without writing.
 
+use crate::rdb::{Attributes, Aux, Format, Writer};
+use crate::types::table::{Table, hash_bytes, passed};
+
+use super::Engine;
+use super::config::MaxmemoryPolicy;
 use super::entry::Entry;
+use super::eviction::AccessPolicy;
+use super::host::{Ask, SnapshotKind};
+use super::keyspace::{DbWalk, Keyspace};
+use super::server::Server;
+
+/// How far a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotProgress {
+    /// There is more to come.
+    More,
+    /// That was all of it.
+    Done,
+    /// There is no snapshot to pull.
+    Idle,
+}
+
+/// A table that FLUSHALL, FLUSHDB or a drop left to the walk.
+struct Detached {
+    as_db: usize,
+    cursor: u64,
+    table: Table<Entry>,
+}
 
 /// A walk under way.
 pub struct Walk {
+    /// What it is for.
+    pub kind: SnapshotKind,
+    /// `None` once nobody wants the snapshot any more.
+    writer: Option<Writer>,
     out: Vec<u8>,
+    selected: Option<usize>,
+    /// Keys and keys with an expire time of each db at the cut.
+    sizes: Vec<(usize, usize)>,
+    detached: Vec<Detached>,
+    access: AccessPolicy,
+    policy: MaxmemoryPolicy,
+    /// Keys at the cut.
+    pub keys_total: u64,
+    /// Keys written.
+    pub keys_done: u64,
+    /// Bytes written.
+    pub bytes: u64,
 }
 
 impl Walk {
     /// Takes one entry as it is now.
     pub fn emit(&mut self, as_db: usize, entry: &Entry) {
-        let _ = (as_db, entry);
-        self.out.clear();
+        let Some(writer) = &mut self.writer else { return };
+        if self.selected != Some(as_db) {
+            self.selected = Some(as_db);
+            let (keys, expires) = self.sizes.get(as_db).copied().unwrap_or_default();
+            writer.select_db(as_db, keys, expires, &mut self.out);
+        }
+        let attributes = attributes(entry, self.policy, self.access);
+        writer.entry(entry.key(), entry.value(), &attributes, &mut self.out);
+        self.keys_done += 1;
+    }
+
+    /// Nobody wants the snapshot any more.
+    pub fn cancel(&mut self) {
+        self.writer = None;
+        self.out = Vec::new();
+    }
+
+    /// Whether nobody wants the snapshot any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.writer.is_none()
+    }
+
+    /// Takes over a table that its db gives up.
+    pub fn adopt(&mut self, as_db: usize, cursor: u64, table: Table<Entry>) {
+        self.detached.push(Detached { as_db, cursor, table });
+    }
+
+    /// One step through the tables that were handed over; false if there are none.
+    fn step_detached(&mut self, seed: u64) -> bool {
+        let Some(mut part) = self.detached.pop() else { return false };
+        for _ in 0..DETACHED_STEP {
+            let Some(entry) = part.table.pop() else { return true };
+            if !entry.is_marked() && !passed(hash_bytes(seed, entry.key()), part.cursor) {
+                self.emit(part.as_db, &entry);
+            }
+        }
+        self.detached.push(part);
+        true
+    }
+}
+
+/// Entries of a handed-over table taken in one step.
+const DETACHED_STEP: usize = 16;
+
+fn attributes(entry: &Entry, policy: MaxmemoryPolicy, access: AccessPolicy) -> Attributes {
+    Attributes {
+        expire_at_ms: entry.expire_at(),
+        idle_seconds: policy.is_lru().then(|| u64::from(access.idle_seconds(entry.access()))),
+        frequency: policy.is_lfu().then(|| access.decayed(entry.access()) as u8),
+    }
+}
+
+impl Keyspace {
+    /// Cuts a snapshot here and now. There must be no walk under way.
+    pub fn start_walk(&mut self, kind: SnapshotKind, server: &Server) {
+        debug_assert!(self.walk.is_none());
+        let mut writer = self.snapshot_writer(server);
+        let mut out = Vec::new();
+        writer.head(&self.snapshot_head(server, kind == SnapshotKind::LogBase), &mut out);
+        let mut sizes = Vec::new();
+        for (number, db) in self.dbs.iter_mut().enumerate() {
+            sizes.push((db.table.len(), db.expires.len()));
+            db.walk = match db.table.is_empty() {
+                true => DbWalk::Done,
+                false => DbWalk::Pending { as_db: number, cursor: 0 },
+            };
+        }
+        self.walk = Some(Walk {
+            kind,
+            writer: Some(writer),
+            out,
+            selected: None,
+            keys_total: sizes.iter().map(|(keys, _)| *keys as u64).sum(),
+            sizes,
+            detached: Vec::new(),
+            access: AccessPolicy::new(&self.settings, self.now, true),
+            policy: self.settings.eviction,
+            keys_done: 0,
+            bytes: 0,
+        });
+    }
+
+    fn snapshot_writer(&self, server: &Server) -> Writer {
+        let field_expiries = self.dbs.iter().any(|db| !db.field_expires.is_empty());
+        let config = &server.config;
+        Writer::new(Format::for_field_expiries(field_expiries), config.rdbcompression, config.rdbchecksum)
+    }
+
+    fn snapshot_head<'s>(&self, server: &'s Server, aof_base: bool) -> Aux<'s> {
+        Aux {
+            redis_version: std::str::from_utf8(&server.config.haversack_server_version).unwrap_or("8.2.3"),
+            created_seconds: self.now.wall.seconds(),
+            used_bytes: (server.host.used_memory)() as u64,
+            replication: None,
+            aof_base,
+        }
+    }
+
+    /// Goes on with the walk until `budget` bytes are there. True at its end.
+    fn step_walk(&mut self, budget: usize) -> bool {
+        let seed = self.seed();
+        loop {
+            let Some(walk) = &mut self.walk else { return true };
+            if walk.out.len() >= budget {
+                return false;
+            }
+            if walk.step_detached(seed) {
+                continue;
+            }
+            let selected = walk.selected;
+            let pending = |db: &super::keyspace::Db| matches!(db.walk, DbWalk::Pending { .. });
+            let in_turn = |db: &super::keyspace::Db| matches!(db.walk, DbWalk::Pending { as_db, .. } if Some(as_db) == selected);
+            let next = self.dbs.iter().position(in_turn).or_else(|| self.dbs.iter().position(pending));
+            let Some(next) = next else { return true };
+            let db = &mut self.dbs[next];
+            let DbWalk::Pending { as_db, cursor } = db.walk else { return true };
+            let cursor = db.table.scan_mut(
+                cursor,
+                |e| hash_bytes(seed, e.key()),
+                |entry| {
+                    if entry.is_marked() {
+                        entry.set_marked(false);
+                    } else {
+                        walk.emit(as_db, entry);
+                    }
+                },
+            );
+            db.walk = if cursor == 0 { DbWalk::Done } else { DbWalk::Pending { as_db, cursor } };
+        }
+    }
+
+    /// The whole keyspace as a snapshot, at once and apart from any walk.
+    pub fn whole_snapshot(&self, server: &Server) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut writer = self.snapshot_writer(server);
+        writer.head(&self.snapshot_head(server, false), &mut out);
+        let access = AccessPolicy::new(&self.settings, self.now, true);
+        for (number, db) in self.dbs.iter().enumerate().filter(|(_, db)| !db.table.is_empty()) {
+            writer.select_db(number, db.table.len(), db.expires.len(), &mut out);
+            for entry in db.table.iter() {
+                let attributes = attributes(entry, self.settings.eviction, access);
+                writer.entry(entry.key(), entry.value(), &attributes, &mut out);
+            }
+        }
+        writer.finish(&mut out);
+        out
+    }
+}
+
+impl Engine {
+    /// Adds the next part of the snapshot under way to `out`: about `budget` bytes, or what the walk has.
+    pub fn snapshot_chunk(&mut self, budget: usize, out: &mut Vec<u8>) -> SnapshotProgress {
+        let keys = &mut self.keyspace;
+        if keys.walk.as_ref().is_none_or(Walk::is_cancelled) {
+            return SnapshotProgress::Idle;
+        }
+        let done = keys.step_walk(budget);
+        let Some(walk) = &mut keys.walk else { return SnapshotProgress::Idle };
+        if done && let Some(writer) = &mut walk.writer {
+            writer.finish(&mut walk.out);
+        }
+        walk.bytes += walk.out.len() as u64;
+        out.append(&mut walk.out);
+        if !done {
+            return SnapshotProgress::More;
+        }
+        self.server.persistence.snapshot_bytes = walk.bytes;
+        keys.walk = None;
+        SnapshotProgress::Done
+    }
+
+    /// Starts a snapshot that has been asked for, between two units.
+    pub(super) fn start_wanted_snapshot(&mut self) {
+        if self.keyspace.walk.is_some() || self.server.persistence.snapshot.is_some() {
+            return;
+        }
+        let Some((kind, at_once)) = self.server.persistence.wanted.take() else { return };
+        self.keyspace.start_walk(kind, &self.server);
+        if kind == SnapshotKind::LogBase {
+            // The new generation is read from its beginning: its first command selects its db.
+            self.keyspace.effects.forget_selected();
+        }
+        let now = self.server.now.wall.seconds();
+        let persistence = &mut self.server.persistence;
+        persistence.snapshot = Some(kind);
+        persistence.snapshot_since = now;
+        persistence.dirty_at_cut = persistence.dirty;
+        persistence.offset_at_cut = self.server.offset;
+        if kind == SnapshotKind::Rdb {
+            persistence.last_save_try = now;
+        }
+        self.server.asks.push(Ask::StartSnapshot { kind, at: self.server.offset, at_once });
+    }
+
+    /// A slice of a walk that nobody wants any more: it only takes marks away. True if it goes on.
+    pub(super) fn finish_cancelled_walk(&mut self) -> bool {
+        if !self.keyspace.walk.as_ref().is_some_and(Walk::is_cancelled) {
+            return false;
+        }
+        for _ in 0..CANCELLED_STEPS {
+            if self.keyspace.step_cancelled() {
+                self.keyspace.walk = None;
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Buckets of a cancelled walk visited in one slice.
+const CANCELLED_STEPS: usize = 1024;
+
+impl Keyspace {
+    /// One bucket of a cancelled walk. True at its end.
+    fn step_cancelled(&mut self) -> bool {
+        let seed = self.seed();
+        if self.walk.as_mut().is_some_and(|walk| walk.step_detached(seed)) {
+            return false;
+        }
+        for db in &mut self.dbs {
+            if let DbWalk::Pending { as_db, cursor } = db.walk {
+                let cursor = db.table.scan_mut(cursor, |e| hash_bytes(seed, e.key()), |e| e.set_marked(false));
+                db.walk = if cursor == 0 { DbWalk::Done } else { DbWalk::Pending { as_db, cursor } };
+                return false;
+            }
+        }
+        true
     }
 }

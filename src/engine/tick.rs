@@ -5,6 +5,7 @@ use crate::types::value::Value;
 use super::Engine;
 use super::blocking::Cause;
 use super::client::ClientId;
+use super::keyspace::Garbage;
 use super::time::{MonoTime, Now};
 
 /// Elements of large values freed in one slice.
@@ -30,7 +31,8 @@ impl Engine {
             let effort = self.server.config.active_expire_effort;
             let more = self.keyspace.expire_slice(effort);
             let freeing = self.free_slice();
-            self.server.clock.busy = more || freeing;
+            let clearing = self.finish_cancelled_walk();
+            self.server.clock.busy = more || freeing || clearing;
             self.settle_effects();
             self.periodic();
         }
@@ -98,13 +100,15 @@ impl Engine {
 
     /// Frees a slice of large values that were unlinked. True if some are left.
     fn free_slice(&mut self) -> bool {
-        let Some(value) = self.keyspace.garbage.last_mut() else { return false };
-        let left = match value {
-            Value::Int(_) | Value::String(_) => false,
-            Value::List(list) => list.take_chunk().is_some(),
-            Value::Set(set) => set.drain_some(FREED_PER_SLICE),
-            Value::Hash(hash) => hash.drain_some(FREED_PER_SLICE),
-            Value::Zset(zset) => zset.drain_some(FREED_PER_SLICE),
+        let Some(garbage) = self.keyspace.garbage.last_mut() else { return false };
+        let left = match garbage {
+            Garbage::Value(Value::Int(_) | Value::String(_)) => false,
+            Garbage::Value(Value::List(list)) => list.take_chunk().is_some(),
+            Garbage::Value(Value::Set(set)) => set.drain_some(FREED_PER_SLICE),
+            Garbage::Value(Value::Hash(hash)) => hash.drain_some(FREED_PER_SLICE),
+            Garbage::Value(Value::Zset(zset)) => zset.drain_some(FREED_PER_SLICE),
+            Garbage::Keys(table) => table.drain_some(FREED_PER_SLICE),
+            Garbage::Index(table) => table.drain_some(FREED_PER_SLICE),
         };
         if !left {
             self.keyspace.garbage.pop();
