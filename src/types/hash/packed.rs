@@ -33,11 +33,11 @@ impl Packed {
     }
 
     pub(super) fn from_pairs(pack: Listpack) -> Result<Packed, NotAHash> {
-        if pack.count() % 2 == 0 { Ok(Packed { pack, timed: false }) } else { Err(NotAHash) }
+        if pack.count().is_multiple_of(2) { Ok(Packed { pack, timed: false }) } else { Err(NotAHash) }
     }
 
     pub(super) fn from_triples(pack: Listpack) -> Result<Packed, NotAHash> {
-        if pack.count() % 3 != 0 {
+        if !pack.count().is_multiple_of(3) {
             return Err(NotAHash);
         }
         let times = pack.iter().skip(2).step_by(3).map(|(_, time)| time);

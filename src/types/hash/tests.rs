@@ -75,7 +75,7 @@ fn changes_its_form_where_redis_does() {
 /// One random operation on both, which must agree.
 fn step(rng: &mut Rng, hash: &mut Hash, model: &mut Model, spread: u64, limits: &HashLimits) {
     let n = rng.below(spread);
-    let name = if n % 3 == 0 { n.to_string() } else { format!("name:{n}") }.into_bytes();
+    let name = if n.is_multiple_of(3) { n.to_string() } else { format!("name:{n}") }.into_bytes();
     let value = match rng.below(40) {
         0 => vec![b'x'; 200],
         1..=20 => rng.below(1_000).to_string().into_bytes(),
