@@ -195,7 +195,7 @@ impl Config {
     /// # Errors
     /// A contradiction, in Redis' words.
     pub fn check(&self) -> Result<(), FileError> {
-        if self.cluster_enabled && self.replicaof.0.is_some() {
+        if self.cluster_enabled && self.replicaof.is_some() {
             let reason = "replicaof directive not allowed in cluster mode";
             return Err(self.file_error(reason.to_string()));
         }

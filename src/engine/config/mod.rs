@@ -22,7 +22,7 @@ pub use rewrite::rewrite;
 pub use table::{Config, PARAMS};
 pub use value::*;
 
-use crate::types::PackLimits;
+use crate::types::{PackLimits, glob};
 use core::fmt;
 use std::sync::LazyLock;
 
@@ -214,7 +214,7 @@ impl Config {
                 }
                 continue;
             }
-            for (name, row) in NAMES.iter().filter(|it| !it.1.hidden && matches(pattern, it.0)) {
+            for (name, row) in NAMES.iter().filter(|it| !it.1.hidden && glob::matches(pattern, it.0.as_bytes(), true)) {
                 if !seen.contains(name) {
                     seen.push(name);
                     found.push((name.as_bytes().to_vec(), row.show(self)));
@@ -233,7 +233,7 @@ impl Config {
         let before = Box::new(self.clone());
         for ((name, row), (_, value)) in rows.iter().zip(pairs) {
             if row.name == "save" {
-                self.save = SavePoints::default();
+                self.save.0.clear();
             }
             let args: Vec<&[u8]> = match row.kind {
                 Kind::Many => value.split(|&byte| byte == b' ').collect(),
@@ -318,58 +318,4 @@ impl Config {
 fn pack(entries: u64, value: u64) -> PackLimits {
     let size = |it| usize::try_from(it).unwrap_or(usize::MAX);
     PackLimits { entries: size(entries), value: size(value) }
-}
-
-/// Whether a parameter's name matches a glob pattern, in any case.
-fn matches(pattern: &[u8], name: &str) -> bool {
-    let (mut pattern, mut name) = (pattern, name.as_bytes());
-    let mut retry: Option<(&[u8], &[u8])> = None; // after the last `*`, and what it has not eaten
-    loop {
-        if let [b'*', rest @ ..] = pattern {
-            retry = Some((rest, name));
-            pattern = rest;
-            continue;
-        }
-        match (match_one(pattern, name.first()), retry) {
-            (Some(rest), _) => {
-                pattern = rest;
-                name = &name[1..];
-            }
-            (None, _) if pattern.is_empty() && name.is_empty() => return true,
-            (None, Some((after, [_, uneaten @ ..]))) => {
-                retry = Some((after, uneaten));
-                (pattern, name) = (after, uneaten);
-            }
-            (None, _) => return false,
-        }
-    }
-}
-
-/// Matches one byte of a name against what the pattern starts with; gives the rest of the pattern.
-fn match_one<'a>(pattern: &'a [u8], byte: Option<&u8>) -> Option<&'a [u8]> {
-    let byte = *byte?;
-    match pattern {
-        [b'?', rest @ ..] => Some(rest),
-        [b'[', class @ ..] => {
-            let end = class.iter().position(|&it| it == b']').unwrap_or(class.len());
-            let (class, rest) = (&class[..end], class.get(end + 1..).unwrap_or(&[]));
-            let (negated, mut class) = match class {
-                [b'^', class @ ..] => (true, class),
-                _ => (false, class),
-            };
-            let mut found = false;
-            while let [low, tail @ ..] = class {
-                let (high, tail) = match tail {
-                    [b'-', high, tail @ ..] => (high, tail),
-                    _ => (low, tail),
-                };
-                let (low, high) = (low.to_ascii_lowercase(), high.to_ascii_lowercase());
-                found |= (low.min(high)..=low.max(high)).contains(&byte);
-                class = tail;
-            }
-            (found != negated).then_some(rest)
-        }
-        [b'\\', literal, rest @ ..] | [literal, rest @ ..] => literal.eq_ignore_ascii_case(&byte).then_some(rest),
-        [] => None,
-    }
 }

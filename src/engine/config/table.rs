@@ -179,7 +179,7 @@ parameters! {
     auto_aof_rewrite_percentage: u32 = 100, int(0, I32), Rw, Host;
     availability_zone: Text = text(""), TEXT, Rw, Engine;
     bgsave_cpulist: Text = text(""), TEXT, Immutable, Nobody => ["bgsave_cpulist"];
-    bind: Addresses = Addresses(vec![text("*"), text("-::*")]), Kind::Many, Rw, Host;
+    bind: Vec<Text> = vec![text("*"), text("-::*")], Kind::Many, Rw, Host;
     bind_source_addr: Text = text(""), TEXT, Rw, Nobody;
     bio_cpulist: Text = text(""), TEXT, Immutable, Nobody => ["bio_cpulist"];
     busy_reply_threshold: u64 = 5000, int(0, MAX), Rw, Engine => ["lua-time-limit"];
@@ -252,7 +252,7 @@ parameters! {
     key_load_delay: i32 = 0, int(-I32 - 1, I32), Rw, Nobody, hidden;
     latency_monitor_threshold: u64 = 0, int(0, MAX), Rw, Engine;
     latency_tracking: bool = true, Kind::Bool, Rw, Engine;
-    latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]), Kind::Many, Rw, Engine;
+    latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9], Kind::Many, Rw, Engine;
     lazyfree_lazy_eviction: bool = false, Kind::Bool, Rw, Engine;
     lazyfree_lazy_expire: bool = false, Kind::Bool, Rw, Engine;
     lazyfree_lazy_server_del: bool = false, Kind::Bool, Rw, Engine;
@@ -322,7 +322,7 @@ parameters! {
     replica_priority: u32 = 100, int(0, I32), Rw, Nobody => ["slave-priority"];
     replica_read_only: bool = true, Kind::Bool, Rw, Nobody => ["slave-read-only"];
     replica_serve_stale_data: bool = true, Kind::Bool, Rw, Nobody => ["slave-serve-stale-data"];
-    replicaof: ReplicaOf = ReplicaOf(None), Kind::Many, Immutable, Nobody => ["slaveof"];
+    replicaof: Option<(Text, u16)> = None, Kind::Many, Immutable, Nobody => ["slaveof"];
     req_res_logfile: Text = text(""), TEXT, Immutable, Nobody, hidden;
     requirepass: Text = text(""), TEXT, Rw, Engine, sensitive;
     sanitize_dump_payload: SanitizeDump = SanitizeDump::No, Kind::Choice, Rw, Nobody;

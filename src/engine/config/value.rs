@@ -6,6 +6,7 @@
 //! caller restores it). Counterpart: the config interfaces in Redis' `config.c`.
 
 use super::notify::NotifyFlags;
+use crate::types::number::{parse_f64, parse_i64};
 use std::borrow::Cow;
 
 /// Why a value is refused, in Redis' words.
@@ -121,17 +122,6 @@ fn list<'a, 'b>(args: &'a [&'b [u8]]) -> &'a [&'b [u8]] {
 // ---------------------------------------------------------------------------------------------
 // Numbers
 
-/// Strict decimal `i64`: no sign `+`, no leading zeros, no spaces.
-pub(super) fn parse_int(text: &[u8]) -> Option<i64> {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let canonical = match digits {
-        b"0" => text.len() == 1,
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if canonical { core::str::from_utf8(text).ok()?.parse().ok() } else { None }
-}
-
 /// C's `strtoll` of a whole string: leading blanks, a sign, digits, saturating; empty is 0.
 fn parse_loose(text: &[u8], radix: u32) -> Option<i64> {
     let text = text.trim_ascii_start();
@@ -185,9 +175,9 @@ fn format_memory(bytes: u64) -> String {
 fn parse_number(kind: &Kind, text: &[u8]) -> Result<i64, Reason> {
     let Kind::Number { notation, unsigned, min, max } = *kind else { unreachable!("a number field has a number kind") };
     let value: i128 = match notation {
-        Notation::Plain => parse_int(text).ok_or("argument couldn't be parsed into an integer")?.into(),
+        Notation::Plain => parse_i64(text).ok_or("argument couldn't be parsed into an integer")?.into(),
         Notation::Memory if min < 0 && text.starts_with(b"-") => {
-            parse_int(text).ok_or("argument must be a memory value")?.into()
+            parse_i64(text).ok_or("argument must be a memory value")?.into()
         }
         Notation::Memory => parse_memory(text).ok_or("argument must be a memory value")?.into(),
         Notation::Octal => parse_loose(text, 8).ok_or("argument couldn't be parsed as an octal number")?.into(),
@@ -263,7 +253,7 @@ impl Setting for MemoryOrPercent {
         const TOO_MUCH: &str = "percentage argument must be less or equal to 100";
         let text = single(args)?;
         *self = match text.strip_suffix(b"%") {
-            Some(number) => match parse_int(number).ok_or(NEITHER)? {
+            Some(number) => match parse_i64(number).ok_or(NEITHER)? {
                 0 => MemoryOrPercent::Bytes(0),
                 percent @ 1..=100 => MemoryOrPercent::Percent(percent as u8),
                 percent if percent < 0 => return Err(NEITHER.into()),
@@ -710,20 +700,15 @@ impl Setting for [i32; 3] {
 }
 
 /// `latency-tracking-info-percentiles`: each from 0 to 100.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Percentiles(pub Vec<f64>);
-
-impl Setting for Percentiles {
+impl Setting for Vec<f64> {
     fn assign(&mut self, _: &Kind, args: &[&[u8]]) -> Result<(), Reason> {
-        self.0.clear();
+        self.clear();
         for text in list(args) {
-            let number = core::str::from_utf8(text).ok().and_then(|it| it.parse::<f64>().ok());
-            let number = number.filter(|it| !it.is_nan());
-            let number = number.ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+            let number = parse_f64(text).ok_or("Invalid latency-tracking-info-percentiles parameters")?;
             if !(0.0..=100.0).contains(&number) {
                 return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into());
             }
-            self.0.push(number);
+            self.push(number);
         }
         Ok(())
     }
@@ -733,7 +718,7 @@ impl Setting for Percentiles {
             let text = format!("{number:.6}");
             text.trim_end_matches('0').trim_end_matches('.').to_string()
         };
-        self.0.iter().map(show).collect::<Vec<_>>().join(" ").into_bytes()
+        self.iter().map(show).collect::<Vec<_>>().join(" ").into_bytes()
     }
 
     fn rewrite(&self, kind: &Kind, default: &[u8]) -> Vec<Line> {
@@ -745,21 +730,18 @@ impl Setting for Percentiles {
 }
 
 /// `bind`: addresses to listen at; a leading `-` means that one may be missing on this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addresses(pub Vec<Text>);
-
-impl Setting for Addresses {
+impl Setting for Vec<Text> {
     fn assign(&mut self, _: &Kind, args: &[&[u8]]) -> Result<(), Reason> {
         let args = list(args);
         if args.len() > 16 {
             return Err("Too many bind addresses specified.".into());
         }
-        self.0 = args.iter().map(|it| it.to_vec()).collect();
+        *self = args.iter().map(|it| it.to_vec()).collect();
         Ok(())
     }
 
     fn format(&self, _: &Kind) -> Vec<u8> {
-        self.0.join(&b' ')
+        self.join(&b' ')
     }
 
     fn rewrite(&self, kind: &Kind, default: &[u8]) -> Vec<Line> {
@@ -771,24 +753,21 @@ impl Setting for Addresses {
 }
 
 /// `replicaof`: host and port of the primary to copy from at start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReplicaOf(pub Option<(Text, u16)>);
-
-impl Setting for ReplicaOf {
+impl Setting for Option<(Text, u16)> {
     fn assign(&mut self, _: &Kind, args: &[&[u8]]) -> Result<(), Reason> {
         let [host, port] = args else {
             return Err(WRONG_NUMBER);
         };
-        self.0 = None;
+        *self = None;
         if !(host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one")) {
             let port = parse_loose(port, 10).and_then(|it| u16::try_from(it).ok());
-            self.0 = Some((host.to_vec(), port.ok_or("Invalid master port")?));
+            *self = Some((host.to_vec(), port.ok_or("Invalid master port")?));
         }
         Ok(())
     }
 
     fn format(&self, _: &Kind) -> Vec<u8> {
-        match &self.0 {
+        match self {
             Some((host, port)) => [host, format!(" {port}").as_bytes()].concat(),
             None => Vec::new(),
         }
