@@ -6,6 +6,7 @@
 //!
 //! - [`client`]: who is connected. [`spec`], [`commands`]: what they may ask. [`call`]: one command run.
 //! - `dispatch`: checks, runs, settles. [`effects`]: what a unit changed. [`blocking`]: who waits.
+//! - [`keyspec`]: which arguments are keys.
 //! - [`keyspace`]: the only door to keys, made of [`entry`]s. [`eviction`], [`expiry`]: how they go.
 //! - [`persistence`], [`snapshot`]: what is to be stored. [`host`]: what is asked of the world.
 
