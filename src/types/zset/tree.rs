@@ -841,7 +841,7 @@ mod tests {
         while let Some(rank) = tree.len().checked_sub(1).map(|last| rng.below(last + 1)) {
             tree.remove_nth(rank).unwrap();
             model.remove(rank);
-            if tree.len() % 250 == 0 {
+            if tree.len().is_multiple_of(250) {
                 tree.check();
             }
         }
