@@ -40,7 +40,7 @@ pub(super) fn order(item: Item, item_score: f64, score: f64, member: &[u8]) -> O
 /// Whether these bytes from outside are a packed sorted set whose invariants hold. Members must not
 /// occur twice; to find that out takes a sorted list of them.
 pub(super) fn is_valid(pairs: &Listpack) -> bool {
-    if pairs.count() % 2 != 0 {
+    if !pairs.count().is_multiple_of(2) {
         return false;
     }
     let mut members = Vec::with_capacity(pairs.count() / 2);

@@ -155,7 +155,7 @@ fn random_walk(limits: PackLimits, kinds: usize, steps: usize, seed: u64) -> Zse
     let mut zset = Zset::new(SEED);
     let mut model = Model::default();
     for i in 0..steps {
-        let grow = (i / (steps / 4)) % 2 == 0;
+        let grow = (i / (steps / 4)).is_multiple_of(2);
         step(&mut zset, &mut model, limits, kinds, grow, &mut rng);
         if i % (steps / 40) == 0 {
             check_whole(&zset, &model, &mut rng);

@@ -2,7 +2,7 @@
 //!
 //! Entries are ordered by (score, member bytes). Every inner node knows how many entries lie below
 //! each child, so rank and select take O(log n), and everything else is said in ranks: a range of
-//! scores or members is two [`Tree::partition_point`]s, an iterator is a range of ranks that finds its
+//! scores or members is two lookups, an iterator is a range of ranks that finds its
 //! next leaf by its rank. No leaf links, no parent pointers.
 //!
 //! It does not own the members and knows nothing of their scores elsewhere: who changes a score
@@ -345,15 +345,23 @@ impl Inner {
                 return false;
             }
         }
-        // Keys that come in order leave full nodes behind them instead of half-full ones.
-        let left_len = match edge {
-            Edge { back: true, .. } if at + 1 == len => capacity - 1,
-            Edge { front: true, .. } if at == 0 => 1,
-            _ => capacity / 2,
-        };
         let (first, right) = (self.firsts.entry(at), self.nodes[at].empty_like());
         self.insert(at + 1, first, right);
-        self.share_children(at, left_len);
+        match edge {
+            // Keys that come in order leave full nodes behind them instead of half-full ones.
+            Edge { back: true, .. } if at + 1 == len => self.share_children(at, capacity - 1),
+            Edge { front: true, .. } if at == 0 => self.share_children(at, 1),
+            // Two full neighbours become three nodes, each filled to two thirds.
+            _ if at > 0 => {
+                self.share_children(at, capacity / 3);
+                self.share_children(at - 1, capacity * 2 / 3);
+            }
+            _ if at + 1 < len => {
+                self.share_children(at, capacity * 2 / 3);
+                self.share_children(at + 1, capacity * 2 / 3);
+            }
+            _ => self.share_children(at, capacity / 2),
+        }
         true
     }
 
@@ -366,7 +374,7 @@ impl Inner {
         let left = at.saturating_sub(1);
         let capacity = self.nodes[left].capacity();
         let total = self.nodes[left].len() + self.nodes[left + 1].len();
-        let merge = total <= capacity - capacity / 8;
+        let merge = total <= capacity - capacity / 16;
         self.share_children(left, if merge { total } else { total / 2 });
         if merge {
             self.remove(left + 1);
@@ -605,7 +613,7 @@ fn take(node: &mut Node, target: Target, leaves: &mut usize, inners: &mut usize)
         Node::Inner(inner) => {
             let (mut at, mut below) = inner.seek(target);
             let child = &inner.nodes[at];
-            if child.len() <= child.capacity() * 2 / 5 {
+            if child.len() < child.capacity() / 2 {
                 let nodes = if child.is_leaf() { &mut *leaves } else { &mut *inners };
                 *nodes -= usize::from(inner.make_fuller(at));
                 (at, below) = inner.seek(target);
@@ -833,7 +841,7 @@ mod tests {
         while let Some(rank) = tree.len().checked_sub(1).map(|last| rng.below(last + 1)) {
             tree.remove_nth(rank).unwrap();
             model.remove(rank);
-            if tree.len() % 250 == 0 {
+            if tree.len().is_multiple_of(250) {
                 tree.check();
             }
         }
