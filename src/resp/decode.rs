@@ -28,10 +28,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            max_bulk_len: 512 << 20,
-            unauthenticated: false,
-        }
+        Limits { max_bulk_len: 512 << 20, unauthenticated: false }
     }
 }
 
@@ -188,11 +185,7 @@ impl Decoder {
     /// The arguments of the command that the last call reported; `buf` is the buffer of that call.
     #[inline]
     pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
-        if self.is_inline {
-            self.inline.as_args()
-        } else {
-            Args::new(buf, &self.spans)
-        }
+        if self.is_inline { self.inline.as_args() } else { Args::new(buf, &self.spans) }
     }
 
     /// Whether a command has begun and is not complete.
@@ -223,12 +216,7 @@ impl Decoder {
 
     /// The position of `end` in the line at `pos`, looking only at bytes not seen before.
     #[inline]
-    fn line_end(
-        &mut self,
-        buf: &[u8],
-        end: u8,
-        error: ProtocolError,
-    ) -> Result<Option<usize>, ProtocolError> {
+    fn line_end(&mut self, buf: &[u8], end: u8, error: ProtocolError) -> Result<Option<usize>, ProtocolError> {
         let rest = buf.get(self.pos..).unwrap_or_default();
         let window = &rest[..rest.len().min(LINE_MAX + 1)];
         let fresh = window.get(self.scanned..).unwrap_or_default();
@@ -248,11 +236,7 @@ impl Decoder {
     /// The line at `pos` without its prefix byte and line end; moves past it. The byte after CR is
     /// taken for LF unseen, as Redis does.
     #[inline]
-    fn header<'a>(
-        &mut self,
-        buf: &'a [u8],
-        error: ProtocolError,
-    ) -> Result<Option<&'a [u8]>, ProtocolError> {
+    fn header<'a>(&mut self, buf: &'a [u8], error: ProtocolError) -> Result<Option<&'a [u8]>, ProtocolError> {
         let Some(end) = self.line_end(buf, b'\r', error)? else {
             return Ok(None);
         };
@@ -271,9 +255,7 @@ impl Decoder {
     fn short_header(&mut self, buf: &[u8], prefix: u8) -> Option<usize> {
         let (number, len) = match buf.get(self.pos..)? {
             [p, a @ b'0'..=b'9', b'\r', _, ..] if *p == prefix => (a - b'0', 4),
-            [p, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] if *p == prefix => {
-                ((a - b'0') * 10 + (b - b'0'), 5)
-            }
+            [p, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] if *p == prefix => ((a - b'0') * 10 + (b - b'0'), 5),
             _ => return None,
         };
         self.pos += len;
@@ -298,9 +280,7 @@ impl Decoder {
                 return Err(ProtocolError::UnauthenticatedMultibulk);
             }
             if count <= 0 {
-                return Ok(Step::Empty {
-                    consumed: self.finish(self.pos),
-                });
+                return Ok(Step::Empty { consumed: self.finish(self.pos) });
             }
             self.remaining = count as usize;
             self.spans.reserve(self.remaining.min(64));
@@ -326,21 +306,14 @@ impl Decoder {
             let whole = len.saturating_add(2);
             if available < whole {
                 self.state = State::Bulk(len);
-                return Ok(Step::Incomplete {
-                    wanted: whole - available,
-                });
+                return Ok(Step::Incomplete { wanted: whole - available });
             }
-            self.spans.push(Span {
-                start: self.pos,
-                end: self.pos + len,
-            });
+            self.spans.push(Span { start: self.pos, end: self.pos + len });
             self.pos += whole;
             self.remaining -= 1;
             self.state = State::Length;
         }
-        Ok(Step::Command {
-            consumed: self.finish(self.pos),
-        })
+        Ok(Step::Command { consumed: self.finish(self.pos) })
     }
 
     fn inline_command(&mut self, buf: &[u8]) -> Result<Step, ProtocolError> {
@@ -369,9 +342,7 @@ fn bulk_len(line: &[u8]) -> Result<usize, ProtocolError> {
             len.ok_or(ProtocolError::BulkLength)
         }
         // In an empty line, its CR stands where `$` should.
-        _ => Err(ProtocolError::ExpectedBulk(
-            line.first().copied().unwrap_or(b'\r'),
-        )),
+        _ => Err(ProtocolError::ExpectedBulk(line.first().copied().unwrap_or(b'\r'))),
     }
 }
 
@@ -396,10 +367,7 @@ fn is_blank(byte: u8) -> bool {
 pub fn split_args(line: &[u8], out: &mut OwnedArgs) -> bool {
     let mut at = 0;
     loop {
-        at += line[at..]
-            .iter()
-            .take_while(|byte| is_blank(**byte))
-            .count();
+        at += line[at..].iter().take_while(|byte| is_blank(**byte)).count();
         if at == line.len() {
             return true;
         }
@@ -436,9 +404,7 @@ fn unquote(quote: u8, line: &[u8], mut at: usize, out: &mut OwnedArgs) -> Option
                 out.byte(b'\'');
                 at += 2;
             }
-            (b'"', [b'\\', b'x', high, low, ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            (b'"', [b'\\', b'x', high, low, ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
                 out.byte(digit(*high) << 4 | digit(*low));
                 at += 4;
@@ -500,24 +466,13 @@ mod tests {
         let (commands, error) = whole(input);
         assert_eq!(error, None, "{}", input.escape_ascii());
         let text = |arg: Vec<u8>| arg.escape_ascii().to_string();
-        commands
-            .into_iter()
-            .map(|c| c.into_iter().map(text).collect())
-            .collect()
+        commands.into_iter().map(|c| c.into_iter().map(text).collect()).collect()
     }
 
     #[test]
     fn arrays_and_lines_mix() {
         let input = b"*2\r\n$4\r\nECHO\r\n$0\r\n\r\n\r\nPING\r\n*0\r\n*-1\r\n  \n*1\r\n$4\r\nPINGxxget  k\n";
-        assert_eq!(
-            commands(input),
-            [
-                vec!["ECHO", ""],
-                vec!["PING"],
-                vec!["PING"],
-                vec!["get", "k"]
-            ]
-        );
+        assert_eq!(commands(input), [vec!["ECHO", ""], vec!["PING"], vec!["PING"], vec!["get", "k"]]);
     }
 
     #[test]
@@ -554,12 +509,7 @@ mod tests {
             assert_eq!(commands(line), [expected], "{}", line.escape_ascii());
         }
         for line in [&b"\"\n"[..], b"\"a\\\n", b"'a\\'\n", b"\"a\"b\n", b"''''\n"] {
-            assert_eq!(
-                whole(line).1,
-                Some(ProtocolError::UnbalancedQuotes),
-                "{}",
-                line.escape_ascii()
-            );
+            assert_eq!(whole(line).1, Some(ProtocolError::UnbalancedQuotes), "{}", line.escape_ascii());
         }
     }
 
@@ -576,16 +526,15 @@ mod tests {
             (b"*1\r\n$-1\r\n", "invalid bulk length"),
             (b"*1\r\n$536870913\r\n", "invalid bulk length"),
         ] {
-            let error = whole(input)
-                .1
-                .unwrap_or_else(|| panic!("{}", input.escape_ascii()));
+            let error = whole(input).1.unwrap_or_else(|| panic!("{}", input.escape_ascii()));
             assert_eq!(error.to_string(), format!("Protocol error: {text}"));
         }
         assert_eq!(whole(b"*1\r\n$536870912\r\n").1, None);
         let mut reply = Reply::default();
         whole(b"*1\r\n\r\n").1.unwrap().reply(&mut reply);
         whole(b"*1\r\n\xff\r\n").1.unwrap().reply(&mut reply);
-        let expected = b"-ERR Protocol error: expected '$', got ' '\r\n-ERR Protocol error: expected '$', got '\xff'\r\n";
+        let expected =
+            b"-ERR Protocol error: expected '$', got ' '\r\n-ERR Protocol error: expected '$', got '\xff'\r\n";
         assert_eq!(reply.buf, expected);
     }
 
@@ -611,40 +560,23 @@ mod tests {
 
     #[test]
     fn strangers_get_less() {
-        let limits = Limits {
-            unauthenticated: true,
-            ..Limits::default()
-        };
+        let limits = Limits { unauthenticated: true, ..Limits::default() };
         let error = |input: &[u8]| run(input, |_| 7, &limits).1;
-        assert_eq!(
-            error(b"*11\r\n"),
-            Some(ProtocolError::UnauthenticatedMultibulk)
-        );
-        assert_eq!(
-            error(b"*10\r\n$16385\r\n"),
-            Some(ProtocolError::UnauthenticatedBulk)
-        );
+        assert_eq!(error(b"*11\r\n"), Some(ProtocolError::UnauthenticatedMultibulk));
+        assert_eq!(error(b"*10\r\n$16385\r\n"), Some(ProtocolError::UnauthenticatedBulk));
         assert_eq!(error(b"*10\r\n$16384\r\n"), None);
     }
 
     #[test]
     fn missing_bytes_are_told_and_not_allocated() {
         let mut decoder = Decoder::new();
-        let limits = Limits {
-            max_bulk_len: usize::MAX,
-            unauthenticated: false,
-        };
+        let limits = Limits { max_bulk_len: usize::MAX, unauthenticated: false };
         let step = decoder.decode(b"*2147483647\r\n$5\r\nab", &limits);
         assert_eq!(step, Ok(Step::Incomplete { wanted: 5 }));
         assert!(decoder.bytes() < 64 * 1024);
         let mut decoder = Decoder::new();
         let step = decoder.decode(b"*1\r\n$2000000000\r\n", &limits);
-        assert_eq!(
-            step,
-            Ok(Step::Incomplete {
-                wanted: 2_000_000_002
-            })
-        );
+        assert_eq!(step, Ok(Step::Incomplete { wanted: 2_000_000_002 }));
     }
 
     #[test]
@@ -659,19 +591,12 @@ mod tests {
         const ALPHABET: &[u8] = b"**$$\r\r\n\n0123-ab \"'\\x";
         for _ in 0..20_000 {
             let len = next() as usize % 40;
-            let mut input: Vec<u8> = (0..len)
-                .map(|_| ALPHABET[next() as usize % ALPHABET.len()])
-                .collect();
+            let mut input: Vec<u8> = (0..len).map(|_| ALPHABET[next() as usize % ALPHABET.len()]).collect();
             if next() % 2 == 0 {
                 input.splice(0..0, *b"*2\r\n$1\r\n");
             }
             let size = 1 + next() as usize % 5;
-            assert_eq!(
-                run(&input, |_| size, &Limits::default()),
-                whole(&input),
-                "{}",
-                input.escape_ascii()
-            );
+            assert_eq!(run(&input, |_| size, &Limits::default()), whole(&input), "{}", input.escape_ascii());
         }
     }
 }

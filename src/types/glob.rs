@@ -79,11 +79,7 @@ fn class(pattern: &[u8], mut p: usize, byte: u8, nocase: bool) -> (bool, usize) 
             }
             [start, b'-', end, ..] => {
                 // Redis orders the ends, as signed bytes, before it folds their case.
-                let (low, high) = if *start as i8 <= *end as i8 {
-                    (*start, *end)
-                } else {
-                    (*end, *start)
-                };
+                let (low, high) = if *start as i8 <= *end as i8 { (*start, *end) } else { (*end, *start) };
                 found |= (fold(low) as i8..=fold(high) as i8).contains(&(fold(byte) as i8));
                 p += 3;
             }
@@ -103,16 +99,10 @@ mod tests {
     #[track_caller]
     fn check(pattern: &str, yes: &[&str], no: &[&str]) {
         for text in yes {
-            assert!(
-                matches(pattern.as_bytes(), text.as_bytes(), false),
-                "{pattern} {text}"
-            );
+            assert!(matches(pattern.as_bytes(), text.as_bytes(), false), "{pattern} {text}");
         }
         for text in no {
-            assert!(
-                !matches(pattern.as_bytes(), text.as_bytes(), false),
-                "{pattern} {text}"
-            );
+            assert!(!matches(pattern.as_bytes(), text.as_bytes(), false), "{pattern} {text}");
         }
     }
 
@@ -181,9 +171,7 @@ mod tests {
     fn agrees_with_the_definition() {
         let mut state = 99u64;
         let mut next = |below: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
         let mut hits = 0;
@@ -192,11 +180,7 @@ mod tests {
             let text: Vec<u8> = (0..1 + next(8)).map(|_| b"ab\\"[next(3)]).collect();
             let expected = model(&pattern, &text);
             hits += usize::from(expected);
-            assert_eq!(
-                matches(&pattern, &text, false),
-                expected,
-                "{pattern:?} {text:?}"
-            );
+            assert_eq!(matches(&pattern, &text, false), expected, "{pattern:?} {text:?}");
         }
         assert!(hits > 10_000);
     }

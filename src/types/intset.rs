@@ -57,9 +57,7 @@ impl fmt::Debug for Intset {
 impl Intset {
     /// An empty set.
     pub fn new() -> Self {
-        Intset {
-            buf: vec![2, 0, 0, 0, 0, 0, 0, 0],
-        }
+        Intset { buf: vec![2, 0, 0, 0, 0, 0, 0, 0] }
     }
 
     /// Takes bytes from outside, after checking all of them.
@@ -72,9 +70,7 @@ impl Intset {
         }
         let mut set = Intset { buf: bytes };
         let (width, len) = (set.header(0), set.header(4));
-        if !matches!(width, 2 | 4 | 8)
-            || (set.buf.len() - HEADER) as u64 != u64::from(width) * u64::from(len)
-        {
+        if !matches!(width, 2 | 4 | 8) || (set.buf.len() - HEADER) as u64 != u64::from(width) * u64::from(len) {
             return Err(IntsetError::Header);
         }
         if len == 0 {
@@ -151,8 +147,7 @@ impl Intset {
         let at = HEADER + index * width;
         let old_len = self.buf.len();
         if old_len + width > self.buf.capacity() {
-            self.buf
-                .reserve_exact(snug_capacity(old_len + width) - old_len);
+            self.buf.reserve_exact(snug_capacity(old_len + width) - old_len);
         }
         self.buf.resize(old_len + width, 0);
         self.buf.copy_within(at..old_len, at + width);
@@ -263,10 +258,7 @@ mod tests {
         let cases = [
             (300, "0200000003000000fbff01002c01"),
             (70_000, "0400000003000000fbffffff0100000070110100"),
-            (
-                5_000_000_000,
-                "0800000003000000fbffffffffffffff010000000000000000f2052a01000000",
-            ),
+            (5_000_000_000, "0800000003000000fbffffffffffffff010000000000000000f2052a01000000"),
         ];
         for (last, golden) in cases {
             let mut set = Intset::new();
@@ -287,11 +279,7 @@ mod tests {
             // Most seeds stay narrow for a while.
             let bits = [60, 52, 36, 30, 0][rng.below(5)];
             for round in 0..400 {
-                let wide = if round > 200 {
-                    bits.min(rng.below(64))
-                } else {
-                    bits
-                };
+                let wide = if round > 200 { bits.min(rng.below(64)) } else { bits };
                 let value = rng.next() as i64 >> wide;
                 if rng.below(3) > 0 {
                     assert_eq!(set.insert(value), model.insert(value));
@@ -300,17 +288,10 @@ mod tests {
                 }
                 assert_eq!(set.contains(value), model.contains(&value));
                 assert_eq!(set.len(), model.len());
-                assert_eq!(
-                    (set.first(), set.last()),
-                    (model.first().copied(), model.last().copied())
-                );
+                assert_eq!((set.first(), set.last()), (model.first().copied(), model.last().copied()));
             }
             assert!(set.iter().eq(model.iter().copied()));
-            assert!(
-                (0..set.len())
-                    .map(|i| set.nth(i).unwrap())
-                    .eq(model.iter().copied())
-            );
+            assert!((0..set.len()).map(|i| set.nth(i).unwrap()).eq(model.iter().copied()));
             assert_eq!(set.nth(set.len()), None);
             assert_eq!(Intset::from_bytes(set.to_bytes()).unwrap(), set);
         }

@@ -37,11 +37,7 @@ pub struct ListLimits {
 
 impl Default for ListLimits {
     fn default() -> Self {
-        ListLimits {
-            fill: -2,
-            compress_depth: 0,
-            packed_threshold: 0,
-        }
+        ListLimits { fill: -2, compress_depth: 0, packed_threshold: 0 }
     }
 }
 
@@ -58,11 +54,7 @@ impl ListLimits {
     /// more than 8 KiB are, too.
     fn exceeded(&self, bytes: usize, count: usize) -> bool {
         let (max_bytes, max_count) = self.node_limits();
-        let max_bytes = if self.fill >= 0 {
-            SAFE_NODE_BYTES
-        } else {
-            max_bytes
-        };
+        let max_bytes = if self.fill >= 0 { SAFE_NODE_BYTES } else { max_bytes };
         bytes > max_bytes || count > max_count
     }
 
@@ -100,16 +92,12 @@ impl Default for List {
 impl List {
     /// An empty list.
     pub fn new() -> Self {
-        List {
-            repr: Repr::Packed(Listpack::new()),
-        }
+        List { repr: Repr::Packed(Listpack::new()) }
     }
 
     /// A list of nodes from outside, in its right encoding; empty nodes are dropped.
     pub fn from_nodes(nodes: impl IntoIterator<Item = NodeBody>, limits: &ListLimits) -> Self {
-        let mut list = List {
-            repr: Repr::Quick(Box::default()),
-        };
+        let mut list = List { repr: Repr::Quick(Box::default()) };
         for node in nodes {
             match node {
                 NodeBody::Packed(pack) => list.append_listpack(pack),
@@ -253,40 +241,27 @@ impl List {
 
     /// Adds elements at the head, one after the other: the last one ends up first (LPUSH). The
     /// encoding is decided once for all of them, as in Redis.
-    pub fn extend_front<'e>(
-        &mut self,
-        elements: impl Iterator<Item = &'e [u8]> + Clone,
-        limits: &ListLimits,
-    ) {
+    pub fn extend_front<'e>(&mut self, elements: impl Iterator<Item = &'e [u8]> + Clone, limits: &ListLimits) {
         self.grow_for(elements.clone(), limits);
         match &mut self.repr {
             Repr::Packed(pack) => elements.for_each(|element| pack.push_front(element)),
-            Repr::Quick(quick) => {
-                elements.for_each(|element| quick.push(End::Head, element, limits))
-            }
+            Repr::Quick(quick) => elements.for_each(|element| quick.push(End::Head, element, limits)),
         }
     }
 
     /// Adds elements at the tail (RPUSH). The encoding is decided once for all of them, as in
     /// Redis.
-    pub fn extend_back<'e>(
-        &mut self,
-        elements: impl Iterator<Item = &'e [u8]> + Clone,
-        limits: &ListLimits,
-    ) {
+    pub fn extend_back<'e>(&mut self, elements: impl Iterator<Item = &'e [u8]> + Clone, limits: &ListLimits) {
         self.grow_for(elements.clone(), limits);
         match &mut self.repr {
             Repr::Packed(pack) => elements.for_each(|element| pack.push_back(element)),
-            Repr::Quick(quick) => {
-                elements.for_each(|element| quick.push(End::Tail, element, limits))
-            }
+            Repr::Quick(quick) => elements.for_each(|element| quick.push(End::Tail, element, limits)),
         }
     }
 
     fn grow_for<'e>(&mut self, elements: impl Iterator<Item = &'e [u8]>, limits: &ListLimits) {
         if let Repr::Packed(_) = self.repr {
-            let (bytes, count) =
-                elements.fold((0, 0), |(bytes, count), e| (bytes + e.len(), count + 1));
+            let (bytes, count) = elements.fold((0, 0), |(bytes, count), e| (bytes + e.len(), count + 1));
             self.try_grow(bytes, count, limits);
         }
     }
@@ -330,11 +305,7 @@ impl List {
     fn remove_end(&mut self, end: End) -> bool {
         match &mut self.repr {
             Repr::Packed(pack) => {
-                let offset = if end == End::Head {
-                    pack.first()
-                } else {
-                    pack.last()
-                };
+                let offset = if end == End::Head { pack.first() } else { pack.last() };
                 offset.map(|offset| pack.delete(offset)).is_some()
             }
             Repr::Quick(quick) => quick.remove_end(end),
@@ -345,11 +316,7 @@ impl List {
         if let Repr::Quick(quick) = &mut self.repr {
             return quick.pop(end);
         }
-        let item = if end == End::Head {
-            self.front()
-        } else {
-            self.back()
-        };
+        let item = if end == End::Head { self.front() } else { self.back() };
         let element = item?.to_vec();
         self.remove_end(end);
         Some(element)
@@ -361,11 +328,7 @@ impl List {
     /// The index from the head that `index` means (negative: from the tail), if it is in the list.
     fn absolute(&self, index: i64) -> Option<usize> {
         let len = self.len();
-        let index = if index < 0 {
-            index.checked_add_unsigned(len as u64)?
-        } else {
-            index
-        };
+        let index = if index < 0 { index.checked_add_unsigned(len as u64)? } else { index };
         usize::try_from(index).ok().filter(|&index| index < len)
     }
 
@@ -436,11 +399,7 @@ impl List {
         let needle = Needle::new(value);
         match &mut self.repr {
             Repr::Packed(pack) => {
-                let skip = if count < 0 {
-                    pack.count_matching(&needle).saturating_sub(max)
-                } else {
-                    0
-                };
+                let skip = if count < 0 { pack.count_matching(&needle).saturating_sub(max) } else { 0 };
                 pack.remove_matching(&needle, skip, max)
             }
             Repr::Quick(quick) => {
@@ -468,11 +427,7 @@ impl List {
     pub fn span(&self, start: i64, stop: i64) -> Option<(usize, usize)> {
         let len = self.len() as i64;
         let from_head = |index: i64| {
-            if index < 0 {
-                index.saturating_add(len)
-            } else {
-                index
-            }
+            if index < 0 { index.saturating_add(len) } else { index }
         };
         let (start, stop) = (from_head(start).max(0), from_head(stop).min(len - 1));
         (start <= stop).then(|| (start as usize, (stop - start) as usize + 1))
@@ -481,9 +436,7 @@ impl List {
     /// Deletes up to `count` elements from index `start`; returns how many.
     pub fn delete_range(&mut self, start: usize, count: usize) -> usize {
         match &mut self.repr {
-            Repr::Packed(pack) => {
-                i64::try_from(start).map_or(0, |start| pack.delete_range(start, count))
-            }
+            Repr::Packed(pack) => i64::try_from(start).map_or(0, |start| pack.delete_range(start, count)),
             Repr::Quick(quick) => quick.delete_range(start, count),
         }
     }
@@ -523,11 +476,7 @@ impl List {
             Repr::Packed(pack) => Iter::of_node(NodeIter::from(pack, start), count),
             Repr::Quick(quick) => match quick.locate(start) {
                 None => Iter::of_node(NodeIter::empty(), 0),
-                Some((n, i)) => Iter::new(
-                    quick.nodes()[n].iter_from(i),
-                    quick.nodes().range(n + 1..),
-                    count,
-                ),
+                Some((n, i)) => Iter::new(quick.nodes()[n].iter_from(i), quick.nodes().range(n + 1..), count),
             },
         }
     }
@@ -538,39 +487,24 @@ impl List {
             Repr::Packed(pack) => Iter::of_node(NodeIter::to(pack, start), count),
             Repr::Quick(quick) => match quick.locate(start) {
                 None => Iter::of_node(NodeIter::empty(), 0),
-                Some((n, i)) => {
-                    Iter::new(quick.nodes()[n].iter_to(i), quick.nodes().range(..n), count)
-                }
+                Some((n, i)) => Iter::new(quick.nodes()[n].iter_to(i), quick.nodes().range(..n), count),
             },
         }
     }
 
     /// Indexes, ascending, of the elements equal to `value` among the first `max_len` (LPOS).
-    pub fn positions<'a>(
-        &'a self,
-        value: &'a [u8],
-        max_len: usize,
-    ) -> impl Iterator<Item = usize> + 'a {
+    pub fn positions<'a>(&'a self, value: &'a [u8], max_len: usize) -> impl Iterator<Item = usize> + 'a {
         let needle = Needle::new(value);
-        let hits = self
-            .range(0, max_len)
-            .enumerate()
-            .filter(move |&(_, item)| needle.matches(item));
+        let hits = self.range(0, max_len).enumerate().filter(move |&(_, item)| needle.matches(item));
         hits.map(|(index, _)| index)
     }
 
     /// Indexes, descending, of the elements equal to `value` among the last `max_len` (LPOS with
     /// a negative rank).
-    pub fn positions_rev<'a>(
-        &'a self,
-        value: &'a [u8],
-        max_len: usize,
-    ) -> impl Iterator<Item = usize> + 'a {
+    pub fn positions_rev<'a>(&'a self, value: &'a [u8], max_len: usize) -> impl Iterator<Item = usize> + 'a {
         let needle = Needle::new(value);
         let len = self.len();
         let items = self.range_rev(len.wrapping_sub(1), max_len).enumerate();
-        items
-            .filter(move |&(_, item)| needle.matches(item))
-            .map(move |(back, _)| len - 1 - back)
+        items.filter(move |&(_, item)| needle.matches(item)).map(move |(back, _)| len - 1 - back)
     }
 }

@@ -213,9 +213,7 @@ impl Listpack {
 
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack {
-            buf: vec![Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END],
-        }
+        Listpack { buf: vec![Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END] }
     }
 
     /// Takes bytes from outside, after checking all of them.

@@ -41,13 +41,7 @@ pub struct LongDouble {
 
 impl LongDouble {
     fn zero(negative: bool) -> LongDouble {
-        LongDouble {
-            negative,
-            kind: Kind::Finite {
-                mantissa: 0,
-                exponent: EXPONENT_MIN,
-            },
-        }
+        LongDouble { negative, kind: Kind::Finite { mantissa: 0, exponent: EXPONENT_MIN } }
     }
 
     /// `wide * 2^exponent` rounded. If `sticky` (the true value is a little more), `wide` has at least
@@ -64,10 +58,7 @@ impl LongDouble {
             last += 1;
         }
         let kind = match last {
-            ..=EXPONENT_MAX => Kind::Finite {
-                mantissa: kept as u64,
-                exponent: last,
-            },
+            ..=EXPONENT_MAX => Kind::Finite { mantissa: kept as u64, exponent: last },
             _ => Kind::Infinite,
         };
         LongDouble { negative, kind }
@@ -86,10 +77,7 @@ impl LongDouble {
         };
         if let Some((value, len)) = named(rest) {
             let whole = len == rest.len() && !value.is_nan();
-            return whole.then_some(LongDouble {
-                negative,
-                kind: Kind::Infinite,
-            });
+            return whole.then_some(LongDouble { negative, kind: Kind::Infinite });
         }
         let (value, nonzero) = if let Some(hex) = scan_hexadecimal(rest) {
             if hex.len != rest.len() {
@@ -103,10 +91,7 @@ impl LongDouble {
                 return None;
             }
             let (mantissa, exponent) = rest.split_at(scan.mantissa_len);
-            (
-                decimal(negative, mantissa, exponent_value(exponent)),
-                scan.nonzero,
-            )
+            (decimal(negative, mantissa, exponent_value(exponent)), scan.nonzero)
         };
         let in_range = match value.kind {
             Kind::Finite { mantissa, .. } => mantissa != 0 || !nonzero,
@@ -157,16 +142,10 @@ impl std::ops::Add for LongDouble {
         let (a, b) = match (self.kind, other.kind) {
             (Kind::Finite { .. }, Kind::Finite { .. }) => (self, other),
             (Kind::Nan, _) | (_, Kind::Nan) => {
-                return LongDouble {
-                    negative: false,
-                    kind: Kind::Nan,
-                };
+                return LongDouble { negative: false, kind: Kind::Nan };
             }
             (Kind::Infinite, Kind::Infinite) if self.negative != other.negative => {
-                return LongDouble {
-                    negative: false,
-                    kind: Kind::Nan,
-                };
+                return LongDouble { negative: false, kind: Kind::Nan };
             }
             (Kind::Infinite, _) => return self,
             (_, Kind::Infinite) => return other,
@@ -178,37 +157,17 @@ impl std::ops::Add for LongDouble {
 /// Adds two finite numbers: both in 126 bits, the smaller shifted right by the distance of the exponents.
 fn add_finite(a: LongDouble, b: LongDouble) -> LongDouble {
     const GUARD: i64 = 62;
-    let (
-        Kind::Finite {
-            mantissa: ma,
-            exponent: ea,
-        },
-        Kind::Finite {
-            mantissa: mb,
-            exponent: eb,
-        },
-    ) = (a.kind, b.kind)
+    let (Kind::Finite { mantissa: ma, exponent: ea }, Kind::Finite { mantissa: mb, exponent: eb }) = (a.kind, b.kind)
     else {
-        return LongDouble {
-            negative: false,
-            kind: Kind::Nan,
-        };
+        return LongDouble { negative: false, kind: Kind::Nan };
     };
     if ea < eb {
         return add_finite(b, a);
     }
     let wide_a = u128::from(ma) << GUARD;
     let (unshifted, distance) = (u128::from(mb) << GUARD, ea - eb);
-    let wide_b = if distance < 128 {
-        unshifted >> distance
-    } else {
-        0
-    };
-    let sticky = if distance < 128 {
-        wide_b << distance != unshifted
-    } else {
-        mb != 0
-    };
+    let wide_b = if distance < 128 { unshifted >> distance } else { 0 };
+    let sticky = if distance < 128 { wide_b << distance != unshifted } else { mb != 0 };
     let exponent = ea - GUARD;
     if a.negative == b.negative {
         return LongDouble::rounded(a.negative, wide_a + wide_b, exponent, sticky);
@@ -217,12 +176,7 @@ fn add_finite(a: LongDouble, b: LongDouble) -> LongDouble {
         Ordering::Equal if !sticky => LongDouble::zero(false),
         // Bits were cut off `b` only if it is far smaller.
         Ordering::Less => LongDouble::rounded(b.negative, wide_b - wide_a, exponent, false),
-        _ => LongDouble::rounded(
-            a.negative,
-            wide_a - wide_b - u128::from(sticky),
-            exponent,
-            sticky,
-        ),
+        _ => LongDouble::rounded(a.negative, wide_a - wide_b - u128::from(sticky), exponent, sticky),
     }
 }
 
@@ -243,11 +197,7 @@ impl fmt::Display for LongDouble {
 /// Rounds a decimal: digits with at most one dot, times ten to the `exponent`.
 fn decimal(negative: bool, text: &[u8], exponent: i64) -> LongDouble {
     let point = text.iter().position(|b| *b == b'.').unwrap_or(text.len());
-    let mut digits: Vec<u8> = text
-        .iter()
-        .filter(|b| **b != b'.')
-        .map(|b| b - b'0')
-        .collect();
+    let mut digits: Vec<u8> = text.iter().filter(|b| **b != b'.').map(|b| b - b'0').collect();
     // Ten to this is the place of the last digit.
     let mut place = exponent - (digits.len() - point) as i64;
     while digits.last() == Some(&0) {
@@ -263,17 +213,12 @@ fn decimal(negative: bool, text: &[u8], exponent: i64) -> LongDouble {
     match place + digits.len() as i64 {
         ..-4960 => return LongDouble::zero(negative),
         4940.. => {
-            return LongDouble {
-                negative,
-                kind: Kind::Infinite,
-            };
+            return LongDouble { negative, kind: Kind::Infinite };
         }
         _ => {}
     }
     if digits.len() <= 19 && (-18..=19).contains(&place) {
-        let value = digits
-            .iter()
-            .fold(0u64, |value, digit| value * 10 + u64::from(*digit));
+        let value = digits.iter().fold(0u64, |value, digit| value * 10 + u64::from(*digit));
         let scale = 10u128.pow(place.unsigned_abs() as u32);
         if place >= 0 {
             return LongDouble::rounded(negative, u128::from(value) * scale, 0, false);
@@ -304,11 +249,7 @@ fn fixed(mantissa: u64, exponent: i64, digits: &mut Vec<u8>) -> u64 {
         return 0;
     }
     let scaled = shift_right_even(u128::from(mantissa) * FRACTION_SCALE, -exponent, false);
-    digits.extend_from_slice(
-        itoa::Buffer::new()
-            .format(scaled / FRACTION_SCALE)
-            .as_bytes(),
-    );
+    digits.extend_from_slice(itoa::Buffer::new().format(scaled / FRACTION_SCALE).as_bytes());
     (scaled % FRACTION_SCALE) as u64
 }
 
@@ -320,9 +261,7 @@ impl Big {
     fn from_digits(digits: &[u8]) -> Big {
         let mut big = Big(Vec::new());
         for chunk in digits.chunks(9) {
-            let value = chunk
-                .iter()
-                .fold(0, |value, digit| value * 10 + u32::from(*digit));
+            let value = chunk.iter().fold(0, |value, digit| value * 10 + u32::from(*digit));
             big.multiply_add(10u32.pow(chunk.len() as u32), value);
         }
         big
@@ -348,9 +287,7 @@ impl Big {
     }
 
     fn bits(&self) -> usize {
-        self.0
-            .last()
-            .map_or(0, |top| self.0.len() * 32 - top.leading_zeros() as usize)
+        self.0.last().map_or(0, |top| self.0.len() * 32 - top.leading_zeros() as usize)
     }
 
     fn shift_left(&mut self, bits: usize) {
@@ -378,15 +315,8 @@ impl Big {
     /// The top bits `t`, their exponent, and whether nonzero bits follow: `t * 2^e`.
     fn top(&self) -> (u128, i64, bool) {
         let skip = self.0.len().saturating_sub(4);
-        let wide = self.0[skip..]
-            .iter()
-            .rev()
-            .fold(0, |wide, limb| wide << 32 | u128::from(*limb));
-        (
-            wide,
-            skip as i64 * 32,
-            self.0[..skip].iter().any(|limb| *limb != 0),
-        )
+        let wide = self.0[skip..].iter().rev().fold(0, |wide, limb| wide << 32 | u128::from(*limb));
+        (wide, skip as i64 * 32, self.0[..skip].iter().any(|limb| *limb != 0))
     }
 
     /// Subtracts `other` if that is not larger.
@@ -519,8 +449,8 @@ mod tests {
 
     #[test]
     fn infinities_and_nan() {
-        let [inf, minus, one, huge] = ["INF", "-infinity", "1", "1e4932"]
-            .map(|text| LongDouble::parse(text.as_bytes()).unwrap());
+        let [inf, minus, one, huge] =
+            ["INF", "-infinity", "1", "1e4932"].map(|text| LongDouble::parse(text.as_bytes()).unwrap());
         assert!((inf + minus).is_nan() && !(inf + minus).is_finite());
         assert_eq!((inf + one).to_string(), "inf");
         assert_eq!((one + minus).to_string(), "-inf");
@@ -532,10 +462,7 @@ mod tests {
     fn integers_are_exact() {
         for value in [0, 1, -1, i64::MAX, i64::MIN, 1 << 53, (1 << 53) + 1] {
             assert_eq!(LongDouble::from(value).to_string(), value.to_string());
-            assert_eq!(
-                LongDouble::parse(value.to_string().as_bytes()),
-                Some(LongDouble::from(value))
-            );
+            assert_eq!(LongDouble::parse(value.to_string().as_bytes()), Some(LongDouble::from(value)));
         }
         let max = u64::MAX.to_string();
         assert_eq!(sum(&max, "0"), max);
@@ -565,8 +492,7 @@ mod tests {
             assert_eq!(parsed.to_string(), expected, "{value:e}");
             let hex = LongDouble::rounded(
                 value < 0.0,
-                u128::from(value.to_bits() & ((1 << 52) - 1))
-                    | u128::from(value.to_bits() >> 52 & 0x7ff != 0) << 52,
+                u128::from(value.to_bits() & ((1 << 52) - 1)) | u128::from(value.to_bits() >> 52 & 0x7ff != 0) << 52,
                 (value.to_bits() >> 52 & 0x7ff).max(1) as i64 - 1075,
                 false,
             );
@@ -579,15 +505,10 @@ mod tests {
         // Sums of integers up to 2^63 need no rounding: i128 is the model.
         let mut state = 7u64;
         for _ in 0..20_000 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let a = (state as i64) >> (state % 61 + 1);
             let b = ((state.rotate_left(29)) as i64) >> (state % 7 + 1);
-            assert_eq!(
-                (LongDouble::from(a) + LongDouble::from(b)).to_string(),
-                (a + b).to_string()
-            );
+            assert_eq!((LongDouble::from(a) + LongDouble::from(b)).to_string(), (a + b).to_string());
         }
     }
 }

@@ -58,10 +58,7 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 /// case. `k` is 1000, `kb` is 1024. No digits are 0, as in Redis; a size past 64 bits is refused.
 pub fn parse_memory(text: impl AsRef<[u8]>) -> Option<u64> {
     let text = text.as_ref();
-    let end = text
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     const UNITS: [(&[u8], u64); 8] = [
         (b"", 1),
@@ -73,9 +70,7 @@ pub fn parse_memory(text: impl AsRef<[u8]>) -> Option<u64> {
         (b"g", 1_000_000_000),
         (b"gb", 1 << 30),
     ];
-    let (_, factor) = UNITS
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+    let (_, factor) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
     let mut value = 0u64;
     for &byte in digits {
         value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
@@ -130,15 +125,8 @@ pub struct Parsed {
 /// Reads the longest number at the start of a text like C's `strtod`: leading spaces, sign, decimal or
 /// hexadecimal digits, exponent, `inf`, `infinity`, `nan`, `nan(…)`, in any case.
 pub fn strtod(text: &[u8]) -> Parsed {
-    const NONE: Parsed = Parsed {
-        value: 0.0,
-        len: 0,
-        out_of_range: false,
-    };
-    let blanks = text
-        .iter()
-        .take_while(|b| matches!(b, b' ' | 9..=13))
-        .count();
+    const NONE: Parsed = Parsed { value: 0.0, len: 0, out_of_range: false };
+    let blanks = text.iter().take_while(|b| matches!(b, b' ' | 9..=13)).count();
     let mut at = blanks;
     let negative = text.get(at) == Some(&b'-');
     if negative || text.get(at) == Some(&b'+') {
@@ -156,21 +144,11 @@ pub fn strtod(text: &[u8]) -> Parsed {
         }
         // Only digits, at most one dot and a complete exponent: the standard parser takes them all,
         // and rounds to nearest.
-        let value = std::str::from_utf8(&rest[..scan.len])
-            .ok()
-            .and_then(|t| t.parse::<f64>().ok());
+        let value = std::str::from_utf8(&rest[..scan.len]).ok().and_then(|t| t.parse::<f64>().ok());
         let value = value.unwrap_or(0.0);
-        (
-            value,
-            scan.len,
-            value.is_infinite() || (value == 0.0 && scan.nonzero),
-        )
+        (value, scan.len, value.is_infinite() || (value == 0.0 && scan.nonzero))
     };
-    Parsed {
-        value: if negative { -magnitude } else { magnitude },
-        len: at + len,
-        out_of_range,
-    }
+    Parsed { value: if negative { -magnitude } else { magnitude }, len: at + len, out_of_range }
 }
 
 /// The shape of a decimal number at the start of a text.
@@ -199,33 +177,19 @@ pub(super) fn scan_decimal(text: &[u8]) -> DecimalScan {
         len += 1;
     }
     if !digits {
-        return DecimalScan {
-            len: 0,
-            mantissa_len: 0,
-            nonzero: false,
-        };
+        return DecimalScan { len: 0, mantissa_len: 0, nonzero: false };
     }
     let exponent = exponent_len(&text[len..], b'e');
-    DecimalScan {
-        len: len + exponent,
-        mantissa_len: len,
-        nonzero,
-    }
+    DecimalScan { len: len + exponent, mantissa_len: len, nonzero }
 }
 
 /// Length of a complete exponent (`e+5`), 0 if there is none.
 fn exponent_len(text: &[u8], letter: u8) -> usize {
-    if !text
-        .first()
-        .is_some_and(|b| b.eq_ignore_ascii_case(&letter))
-    {
+    if !text.first().is_some_and(|b| b.eq_ignore_ascii_case(&letter)) {
         return 0;
     }
     let sign = usize::from(matches!(text.get(1), Some(b'+' | b'-')));
-    let digits = text[1 + sign..]
-        .iter()
-        .take_while(|b| b.is_ascii_digit())
-        .count();
+    let digits = text[1 + sign..].iter().take_while(|b| b.is_ascii_digit()).count();
     if digits == 0 { 0 } else { 1 + sign + digits }
 }
 
@@ -240,27 +204,20 @@ pub(super) fn exponent_value(text: &[u8]) -> i64 {
         _ => (false, rest),
     };
     const CLAMP: i64 = 1 << 40;
-    let value = digits
-        .iter()
-        .fold(0i64, |v, b| (v * 10 + i64::from(b - b'0')).min(CLAMP));
+    let value = digits.iter().fold(0i64, |v, b| (v * 10 + i64::from(b - b'0')).min(CLAMP));
     if negative { -value } else { value }
 }
 
 /// `inf`, `infinity`, `nan` and `nan(word)`, with their length.
 pub(super) fn named(text: &[u8]) -> Option<(f64, usize)> {
-    let starts =
-        |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
+    let starts = |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
     if starts(b"infinity") {
         Some((f64::INFINITY, 8))
     } else if starts(b"inf") {
         Some((f64::INFINITY, 3))
     } else if starts(b"nan") {
         let tail = &text[3..];
-        let word = tail
-            .iter()
-            .skip(1)
-            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
-            .count();
+        let word = tail.iter().skip(1).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
         let closed = tail.first() == Some(&b'(') && tail.get(1 + word) == Some(&b')');
         Some((f64::NAN, if closed { 3 + word + 2 } else { 3 }))
     } else {
@@ -282,12 +239,7 @@ pub(super) fn scan_hexadecimal(text: &[u8]) -> Option<HexScan> {
     if text.len() < 3 || text[0] != b'0' || !text[1].eq_ignore_ascii_case(&b'x') {
         return None;
     }
-    let mut scan = HexScan {
-        significand: 0,
-        exponent: 0,
-        sticky: false,
-        len: 2,
-    };
+    let mut scan = HexScan { significand: 0, exponent: 0, sticky: false, len: 2 };
     let (mut digits, mut dot) = (false, false);
     while let Some(&byte) = text.get(scan.len) {
         if let Some(digit) = char::from(byte).to_digit(16) {
@@ -329,42 +281,21 @@ pub(super) fn shift_right_even(wide: u128, drop: i64, sticky: bool) -> u128 {
 }
 
 fn hexadecimal(text: &[u8]) -> Option<Parsed> {
-    let HexScan {
-        significand,
-        exponent,
-        sticky,
-        len,
-    } = scan_hexadecimal(text)?;
+    let HexScan { significand, exponent, sticky, len } = scan_hexadecimal(text)?;
     if significand == 0 {
-        return Some(Parsed {
-            value: 0.0,
-            len,
-            out_of_range: false,
-        });
+        return Some(Parsed { value: 0.0, len, out_of_range: false });
     }
     // Binary exponent of the top bit, then of the last bit that is kept.
     let top = exponent + 127 - i64::from(significand.leading_zeros());
     if top > 1023 {
-        return Some(Parsed {
-            value: f64::INFINITY,
-            len,
-            out_of_range: true,
-        });
+        return Some(Parsed { value: f64::INFINITY, len, out_of_range: true });
     }
     let last = (top - 52).max(-1074);
     let kept = shift_right_even(significand, last - exponent, sticky) as u64;
     // A carry out of the significand moves into the exponent field by itself.
-    let bits = if top >= -1022 {
-        ((top + 1022) as u64) << 52
-    } else {
-        0
-    };
+    let bits = if top >= -1022 { ((top + 1022) as u64) << 52 } else { 0 };
     let value = f64::from_bits(bits + kept);
-    Some(Parsed {
-        value,
-        len,
-        out_of_range: value.is_infinite() || value == 0.0,
-    })
+    Some(Parsed { value, len, out_of_range: value.is_infinite() || value == 0.0 })
 }
 
 /// Scratch space for [`format_i64`].
@@ -476,22 +407,8 @@ fn write_digits(digits: &[u8], k: i32, at: usize, out: &mut [u8; 40]) -> usize {
         at = put(out, at, b".");
         at = put(out, at, &digits[1..kept]);
     }
-    at = put(
-        out,
-        at,
-        if k + kept as i32 - 1 < 0 {
-            b"e-"
-        } else {
-            b"e+"
-        },
-    );
-    put(
-        out,
-        at,
-        itoa::Buffer::new()
-            .format(exponent.unsigned_abs())
-            .as_bytes(),
-    )
+    at = put(out, at, if k + kept as i32 - 1 < 0 { b"e-" } else { b"e+" });
+    put(out, at, itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes())
 }
 
 #[cfg(test)]
@@ -514,29 +431,10 @@ mod tests {
 
     #[test]
     fn integers_are_canonical() {
-        for text in [
-            "0",
-            "1",
-            "-1",
-            "10",
-            "9223372036854775807",
-            "-9223372036854775808",
-        ] {
+        for text in ["0", "1", "-1", "10", "9223372036854775807", "-9223372036854775808"] {
             assert_eq!(parse_i64(text.as_bytes()), text.parse().ok(), "{text}");
         }
-        for text in [
-            "",
-            "-",
-            "+1",
-            "01",
-            "-0",
-            "-01",
-            " 1",
-            "1 ",
-            "1a",
-            "9223372036854775808",
-            "0x1",
-        ] {
+        for text in ["", "-", "+1", "01", "-0", "-01", " 1", "1 ", "1a", "9223372036854775808", "0x1"] {
             assert_eq!(parse_i64(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse_i64(b"-9223372036854775809"), None);
@@ -547,14 +445,8 @@ mod tests {
         for _ in 0..10_000 {
             let value = (next() >> (next() % 64)) as i64;
             let mut buf = IntBuf::new();
-            assert_eq!(
-                parse_i64(format_i64(value, &mut buf).as_bytes()),
-                Some(value)
-            );
-            assert_eq!(
-                parse_i64(format_i64(value.wrapping_neg(), &mut buf).as_bytes()),
-                Some(-value)
-            );
+            assert_eq!(parse_i64(format_i64(value, &mut buf).as_bytes()), Some(value));
+            assert_eq!(parse_i64(format_i64(value.wrapping_neg(), &mut buf).as_bytes()), Some(-value));
         }
     }
 
@@ -628,14 +520,7 @@ mod tests {
             assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
         }
         assert!(parse_f64_or_nan(b"nan").is_some_and(f64::is_nan));
-        assert_eq!(
-            strtod(b" 12abc"),
-            Parsed {
-                value: 12.0,
-                len: 3,
-                out_of_range: false
-            }
-        );
+        assert_eq!(strtod(b" 12abc"), Parsed { value: 12.0, len: 3, out_of_range: false });
         assert_eq!(strtod(b"0xg").len, 1);
         assert_eq!(strtod(b"nan(ab_1)x").len, 9);
         assert_eq!(strtod(b" x").len, 0);
@@ -686,9 +571,7 @@ mod tests {
                 0 => next(),
                 1 => (next() as f64 / 1000.0).to_bits(),
                 // Near powers of two and in the subnormals.
-                _ => ((next() % 2048) << 52)
-                    .wrapping_add(next() % 5)
-                    .wrapping_sub(2),
+                _ => ((next() % 2048) << 52).wrapping_add(next() % 5).wrapping_sub(2),
             };
             let value = f64::from_bits(bits);
             if !value.is_nan() {

@@ -16,11 +16,7 @@ pub struct Iter<'a, const REVERSE: bool = false> {
 
 impl<'a, const REVERSE: bool> Iter<'a, REVERSE> {
     pub(super) fn new(node: NodeIter<'a>, nodes: vec_deque::Iter<'a, Node>, count: usize) -> Self {
-        Iter {
-            node,
-            nodes,
-            remaining: count,
-        }
+        Iter { node, nodes, remaining: count }
     }
 
     pub(super) fn of_node(node: NodeIter<'a>, count: usize) -> Self {
@@ -30,20 +26,12 @@ impl<'a, const REVERSE: bool> Iter<'a, REVERSE> {
     /// The next element of the present node.
     #[inline]
     fn step(&mut self) -> Option<Item<'a>> {
-        if REVERSE {
-            self.node.next_back()
-        } else {
-            self.node.next()
-        }
+        if REVERSE { self.node.next_back() } else { self.node.next() }
     }
 
     #[cold]
     fn enter_next_node(&mut self) -> Option<Item<'a>> {
-        let node = if REVERSE {
-            self.nodes.next_back()
-        } else {
-            self.nodes.next()
-        };
+        let node = if REVERSE { self.nodes.next_back() } else { self.nodes.next() };
         let Some(node) = node else {
             self.remaining = 0;
             return None;

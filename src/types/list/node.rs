@@ -131,12 +131,7 @@ impl Node {
     /// Deletes up to `count` elements. Of a plain node the only element: the node is then to be
     /// thrown away.
     pub fn delete_range(&mut self, start: usize, count: usize) {
-        if self
-            .edit(|pack| pack.delete_range(start as i64, count))
-            .is_none()
-            && start == 0
-            && count > 0
-        {
+        if self.edit(|pack| pack.delete_range(start as i64, count)).is_none() && start == 0 && count > 0 {
             self.count = 0;
             self.body = NodeBody::Plain(Box::default());
         }
@@ -147,13 +142,8 @@ impl Node {
     pub fn remove_matching(&mut self, needle: &Needle, max: usize, from_tail: bool) -> usize {
         match &self.body {
             NodeBody::Packed(pack) => {
-                let skip = if from_tail {
-                    pack.count_matching(needle).saturating_sub(max)
-                } else {
-                    0
-                };
-                self.edit(|pack| pack.remove_matching(needle, skip, max))
-                    .unwrap_or(0)
+                let skip = if from_tail { pack.count_matching(needle).saturating_sub(max) } else { 0 };
+                self.edit(|pack| pack.remove_matching(needle, skip, max)).unwrap_or(0)
             }
             NodeBody::Plain(element) if max > 0 && needle.matches(Item::Bytes(element)) => {
                 self.delete_range(0, 1);

@@ -24,11 +24,7 @@ impl Clone for Quicklist {
         let nodes = self.nodes.clone();
         // Clones have no spare capacity.
         let bytes = nodes.iter().map(Node::heap_bytes).sum();
-        Quicklist {
-            nodes,
-            len: self.len,
-            bytes,
-        }
+        Quicklist { nodes, len: self.len, bytes }
     }
 }
 
@@ -93,11 +89,10 @@ impl Quicklist {
 
     /// Node and index within it of the first element equal to `needle`.
     pub fn find(&self, needle: &Needle) -> Option<(usize, usize)> {
-        self.nodes.iter().enumerate().find_map(|(n, node)| {
-            node.iter()
-                .position(|item| needle.matches(item))
-                .map(|i| (n, i))
-        })
+        self.nodes
+            .iter()
+            .enumerate()
+            .find_map(|(n, node)| node.iter().position(|item| needle.matches(item)).map(|i| (n, i)))
     }
 }
 
@@ -175,11 +170,7 @@ impl Quicklist {
         }
         self.edit(n, |node| {
             node.edit(|pack| {
-                let offset = if end == End::Head {
-                    pack.first()
-                } else {
-                    pack.last()
-                };
+                let offset = if end == End::Head { pack.first() } else { pack.last() };
                 offset.map(|offset| pack.delete(offset))
             })
         });
@@ -188,11 +179,7 @@ impl Quicklist {
 
     /// Takes the element at one end; a plain one without copying.
     pub fn pop(&mut self, end: End) -> Option<Vec<u8>> {
-        let n = if end == End::Head {
-            0
-        } else {
-            self.nodes.len().checked_sub(1)?
-        };
+        let n = if end == End::Head { 0 } else { self.nodes.len().checked_sub(1)? };
         if self.nodes.get(n)?.pack().is_none()
             && let NodeBody::Plain(element) = self.take_node(n)?.into_body()
         {
@@ -208,10 +195,8 @@ impl Quicklist {
         let Some(pack) = self.nodes.get(n).and_then(Node::pack) else {
             return false;
         };
-        !limits.exceeded(
-            pack.byte_len() + element.len() + ENTRY_OVERHEAD,
-            self.nodes[n].count() + 1,
-        ) && pack.fits(element.len() + ENTRY_OVERHEAD)
+        !limits.exceeded(pack.byte_len() + element.len() + ENTRY_OVERHEAD, self.nodes[n].count() + 1)
+            && pack.fits(element.len() + ENTRY_OVERHEAD)
     }
 
     /// Inserts next to the element `i` of the node `n`: into that node, else into the neighbour
@@ -300,9 +285,7 @@ impl Quicklist {
         };
         let old = Listpack::item_entry_len(node.item(i));
         let new = Listpack::entry_len(element);
-        let fits = new <= old
-            || node.count() == 1
-            || !limits.exceeded(pack.byte_len() - old + new, node.count());
+        let fits = new <= old || node.count() == 1 || !limits.exceeded(pack.byte_len() - old + new, node.count());
         if !large && fits {
             self.edit(n, |node| node.replace(i, element));
             return;
@@ -321,36 +304,19 @@ impl Quicklist {
     }
 
     /// Deletes up to `max` elements equal to `needle`, seen from one end; returns how many.
-    pub fn remove_matching(
-        &mut self,
-        needle: &Needle,
-        max: usize,
-        from: End,
-        limits: &ListLimits,
-    ) -> usize {
+    pub fn remove_matching(&mut self, needle: &Needle, max: usize, from: End, limits: &ListLimits) -> usize {
         let (mut removed, mut emptied) = (0, false);
         for step in 0..self.nodes.len() {
             if removed == max {
                 break;
             }
-            let n = if from == End::Head {
-                step
-            } else {
-                self.nodes.len() - 1 - step
-            };
-            removed += self.edit(n, |node| {
-                node.remove_matching(needle, max - removed, from == End::Tail)
-            });
+            let n = if from == End::Head { step } else { self.nodes.len() - 1 - step };
+            removed += self.edit(n, |node| node.remove_matching(needle, max - removed, from == End::Tail));
             emptied |= self.nodes[n].count() == 0;
         }
         if emptied {
             // Empty nodes count nothing and hold next to nothing.
-            self.bytes -= self
-                .nodes
-                .iter()
-                .filter(|node| node.count() == 0)
-                .map(Node::heap_bytes)
-                .sum::<usize>();
+            self.bytes -= self.nodes.iter().filter(|node| node.count() == 0).map(Node::heap_bytes).sum::<usize>();
             self.nodes.retain(|node| node.count() > 0);
         }
         if removed > 0 {
@@ -363,12 +329,8 @@ impl Quicklist {
     /// such. At least two nodes stay: Redis merges nothing here, and the encoding must not differ.
     fn merge_small(&mut self, limits: &ListLimits) {
         let (max_bytes, max_count) = limits.node_limits();
-        let sparse = |bytes: usize, count: usize| {
-            bytes <= max_bytes.min(SAFE_NODE_BYTES) / 4 && count <= max_count / 4
-        };
-        if self.nodes.len() < 8
-            || !sparse(self.bytes / self.nodes.len(), self.len / self.nodes.len())
-        {
+        let sparse = |bytes: usize, count: usize| bytes <= max_bytes.min(SAFE_NODE_BYTES) / 4 && count <= max_count / 4;
+        if self.nodes.len() < 8 || !sparse(self.bytes / self.nodes.len(), self.len / self.nodes.len()) {
             return;
         }
         let mut merged: VecDeque<Node> = VecDeque::new();
@@ -377,10 +339,7 @@ impl Quicklist {
             if let (Some(last), Some(pack)) = (merged.back_mut(), node.pack())
                 && i + 1 < nodes
                 && let Some(left) = last.pack()
-                && sparse(
-                    left.byte_len() + pack.byte_len(),
-                    last.count() + node.count(),
-                )
+                && sparse(left.byte_len() + pack.byte_len(), last.count() + node.count())
             {
                 last.edit(|left| left.append(pack));
             } else {

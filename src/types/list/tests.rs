@@ -4,11 +4,7 @@ use super::*;
 use crate::types::listpack::testing::Rng;
 use crate::types::listpack::validate;
 
-const DEFAULTS: ListLimits = ListLimits {
-    fill: -2,
-    compress_depth: 0,
-    packed_threshold: 0,
-};
+const DEFAULTS: ListLimits = ListLimits { fill: -2, compress_depth: 0, packed_threshold: 0 };
 
 fn limits(fill: i32) -> ListLimits {
     ListLimits { fill, ..DEFAULTS }
@@ -23,10 +19,7 @@ fn check(list: &List, model: &[Vec<u8>]) {
     assert_eq!(list.len(), model.len());
     assert_eq!(contents(list.iter()), model);
     assert!(contents(list.iter_rev()).iter().eq(model.iter().rev()));
-    assert_eq!(
-        list.front().map(|item| item.to_vec()).as_ref(),
-        model.first()
-    );
+    assert_eq!(list.front().map(|item| item.to_vec()).as_ref(), model.first());
     assert_eq!(list.back().map(|item| item.to_vec()).as_ref(), model.last());
     let mut count = 0;
     for node in list.nodes() {
@@ -42,10 +35,7 @@ fn check(list: &List, model: &[Vec<u8>]) {
     if let Repr::Quick(quick) = &list.repr {
         let nodes = quick.nodes();
         let bytes: usize = nodes.iter().map(Node::heap_bytes).sum();
-        assert_eq!(
-            quick.heap_bytes(),
-            size_of::<Quicklist>() + nodes.capacity() * size_of::<Node>() + bytes
-        );
+        assert_eq!(quick.heap_bytes(), size_of::<Quicklist>() + nodes.capacity() * size_of::<Node>() + bytes);
         assert_eq!(nodes.iter().map(Node::count).sum::<usize>(), model.len());
     }
 }
@@ -60,14 +50,8 @@ fn random_operations_against_model() {
         limits(40),
         limits(-1),
         limits(-2),
-        ListLimits {
-            packed_threshold: 3,
-            ..limits(5)
-        },
-        ListLimits {
-            packed_threshold: 100,
-            ..limits(-1)
-        },
+        ListLimits { packed_threshold: 3, ..limits(5) },
+        ListLimits { packed_threshold: 100, ..limits(-1) },
     ];
     for seed in 0..90 {
         let mut rng = Rng(seed);
@@ -105,11 +89,7 @@ fn rebuilt(list: &List, limits: &ListLimits) -> List {
 }
 
 fn add(rng: &mut Rng, list: &mut List, model: &mut Vec<Vec<u8>>, limits: &ListLimits) {
-    let element = if rng.below(300) == 0 {
-        vec![b'P'; 9000]
-    } else {
-        rng.element()
-    };
+    let element = if rng.below(300) == 0 { vec![b'P'; 9000] } else { rng.element() };
     match rng.below(4) {
         0 => {
             list.push_back(&element, limits);
@@ -124,14 +104,10 @@ fn add(rng: &mut Rng, list: &mut List, model: &mut Vec<Vec<u8>>, limits: &ListLi
             list.extend_back(more.iter().map(Vec::as_slice), limits);
             model.extend(more.iter().cloned());
             list.extend_front(more.iter().map(Vec::as_slice), limits);
-            more.into_iter()
-                .for_each(|element| model.insert(0, element));
+            more.into_iter().for_each(|element| model.insert(0, element));
         }
         _ => {
-            let pivot = model
-                .get(rng.below(model.len()))
-                .cloned()
-                .unwrap_or_default();
+            let pivot = model.get(rng.below(model.len())).cloned().unwrap_or_default();
             let place = model.iter().position(|e| *e == pivot);
             let after = rng.below(2);
             let inserted = if after == 1 {
@@ -140,9 +116,7 @@ fn add(rng: &mut Rng, list: &mut List, model: &mut Vec<Vec<u8>>, limits: &ListLi
                 list.insert_before(&pivot, &element, limits)
             };
             assert_eq!(inserted, place.is_some());
-            place
-                .into_iter()
-                .for_each(|i| model.insert(i + after, element.clone()));
+            place.into_iter().for_each(|i| model.insert(i + after, element.clone()));
         }
     }
 }
@@ -164,19 +138,10 @@ fn change(rng: &mut Rng, list: &mut List, model: &mut Vec<Vec<u8>>, limits: &Lis
         }
         4 | 5 => {
             let element = rng.element();
-            let index = if rng.below(2) == 0 {
-                at as i64
-            } else {
-                at as i64 - len as i64
-            };
+            let index = if rng.below(2) == 0 { at as i64 } else { at as i64 - len as i64 };
             assert_eq!(list.set(index, &element, limits), len > 0);
-            assert!(
-                !list.set(len as i64, b"x", limits) && !list.set(-1 - len as i64, b"x", limits)
-            );
-            model
-                .get_mut(at)
-                .into_iter()
-                .for_each(|old| *old = element.clone());
+            assert!(!list.set(len as i64, b"x", limits) && !list.set(-1 - len as i64, b"x", limits));
+            model.get_mut(at).into_iter().for_each(|old| *old = element.clone());
         }
         6 => {
             let value = model.get(at).cloned().unwrap_or_default();
@@ -211,54 +176,24 @@ fn change(rng: &mut Rng, list: &mut List, model: &mut Vec<Vec<u8>>, limits: &Lis
 /// LRANGE on the model, written another way than [`List::span`].
 fn slice(model: &[Vec<u8>], start: i64, stop: i64) -> &[Vec<u8>] {
     let len = model.len() as i64;
-    let start = if start < 0 {
-        (len + start).max(0)
-    } else {
-        start.min(len)
-    };
-    let end = if stop < 0 {
-        (len + stop + 1).max(0)
-    } else {
-        (stop + 1).min(len)
-    };
-    if start < end {
-        &model[start as usize..end as usize]
-    } else {
-        &[]
-    }
+    let start = if start < 0 { (len + start).max(0) } else { start.min(len) };
+    let end = if stop < 0 { (len + stop + 1).max(0) } else { (stop + 1).min(len) };
+    if start < end { &model[start as usize..end as usize] } else { &[] }
 }
 
 fn read(rng: &mut Rng, list: &List, model: &[Vec<u8>]) {
     let len = model.len();
     let (at, count) = (rng.below(len), rng.below(30));
-    assert_eq!(
-        list.index(at as i64).map(|item| item.to_vec()).as_ref(),
-        model.get(at)
-    );
-    assert_eq!(
-        list.index(-1 - at as i64)
-            .map(|item| item.to_vec())
-            .as_ref(),
-        model.iter().rev().nth(at)
-    );
+    assert_eq!(list.index(at as i64).map(|item| item.to_vec()).as_ref(), model.get(at));
+    assert_eq!(list.index(-1 - at as i64).map(|item| item.to_vec()).as_ref(), model.iter().rev().nth(at));
     assert_eq!(list.index(len as i64), None);
     assert_eq!(list.index(i64::MIN), None);
-    assert!(
-        contents(list.range(at, count))
-            .iter()
-            .eq(model.iter().skip(at).take(count))
-    );
+    assert!(contents(list.range(at, count)).iter().eq(model.iter().skip(at).take(count)));
     let before = &model[..(at + 1).min(len)];
-    assert!(
-        contents(list.range_rev(at, count))
-            .iter()
-            .eq(before.iter().rev().take(count))
-    );
+    assert!(contents(list.range_rev(at, count)).iter().eq(before.iter().rev().take(count)));
     let mut folded = Vec::new();
-    list.range(at, count)
-        .for_each(|item| folded.push(item.to_vec()));
-    list.range_rev(at, count)
-        .for_each(|item| folded.push(item.to_vec()));
+    list.range(at, count).for_each(|item| folded.push(item.to_vec()));
+    list.range_rev(at, count).for_each(|item| folded.push(item.to_vec()));
     let mut again = contents(list.range(at, count));
     again.extend(contents(list.range_rev(at, count)));
     assert_eq!(folded, again);
@@ -267,10 +202,7 @@ fn read(rng: &mut Rng, list: &List, model: &[Vec<u8>]) {
     let value = model.get(at).cloned().unwrap_or_default();
     let hits = (0..len).filter(|&i| model[i] == value);
     assert!(list.positions(&value, usize::MAX).eq(hits.clone()));
-    assert!(
-        list.positions(&value, at)
-            .eq(hits.clone().take_while(|&i| i < at))
-    );
+    assert!(list.positions(&value, at).eq(hits.clone().take_while(|&i| i < at)));
     assert!(list.positions_rev(&value, usize::MAX).eq(hits.rev()));
 }
 
@@ -329,19 +261,12 @@ fn large_elements_are_plain_nodes() {
     let big = vec![b'b'; 9000];
     let mut list = List::new();
     list.extend_back([&b"a"[..], &big, b"c"].into_iter(), &DEFAULTS);
-    let plain = |list: &List| {
-        list.nodes()
-            .map(|node| matches!(node, NodeRef::Plain(_)))
-            .collect::<Vec<_>>()
-    };
+    let plain = |list: &List| list.nodes().map(|node| matches!(node, NodeRef::Plain(_))).collect::<Vec<_>>();
     assert_eq!(plain(&list), [false, true, false]);
     assert!(list.set(1, b"small", &DEFAULTS));
     assert_eq!(plain(&list), [false, false]);
     assert!(list.set(0, &big, &DEFAULTS));
-    assert_eq!(
-        contents(list.iter()),
-        [big.clone(), b"small".to_vec(), b"c".to_vec()]
-    );
+    assert_eq!(contents(list.iter()), [big.clone(), b"small".to_vec(), b"c".to_vec()]);
     assert_eq!(list.pop_front(), Some(big));
 }
 
@@ -377,10 +302,6 @@ fn sparse_nodes_are_merged() {
         list.push_back(if i % 64 == 0 { b"keep" } else { b"gone" }, &limits);
     }
     assert_eq!(list.remove(0, b"gone", &limits), 63_000);
-    assert!(
-        list.node_count() < 100 && list.node_count() > 1,
-        "{}",
-        list.node_count()
-    );
+    assert!(list.node_count() < 100 && list.node_count() > 1, "{}", list.node_count());
     check(&list, &vec![b"keep".to_vec(); 1000]);
 }

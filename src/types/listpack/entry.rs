@@ -42,11 +42,7 @@ impl<'a> Encoded<'a> {
             head[1..5].copy_from_slice(&len.to_le_bytes());
             5
         };
-        Encoded {
-            head,
-            head_len,
-            data,
-        }
+        Encoded { head, head_len, data }
     }
 
     fn int(value: i64) -> Self {
@@ -55,20 +51,12 @@ impl<'a> Encoded<'a> {
         let (code, width) = match value {
             0..=127 => {
                 head[0] = value as u8;
-                return Encoded {
-                    head,
-                    head_len: 1,
-                    data: &[],
-                };
+                return Encoded { head, head_len: 1, data: &[] };
             }
             -4096..=4095 => {
                 head[0] = 0xC0 | ((value >> 8) as u8 & 0x1F);
                 head[1] = value as u8;
-                return Encoded {
-                    head,
-                    head_len: 2,
-                    data: &[],
-                };
+                return Encoded { head, head_len: 2, data: &[] };
             }
             -0x8000..=0x7FFF => (0xF1, 2),
             -0x80_0000..=0x7F_FFFF => (0xF2, 3),
@@ -77,11 +65,7 @@ impl<'a> Encoded<'a> {
         };
         head[0] = code;
         head[1..=width].copy_from_slice(&bytes[..width]);
-        Encoded {
-            head,
-            head_len: width + 1,
-            data: &[],
-        }
+        Encoded { head, head_len: width + 1, data: &[] }
     }
 
     /// Length with the backlen.
@@ -146,10 +130,7 @@ pub(super) fn head_and_data(buf: &[u8], offset: usize) -> (usize, usize) {
         0x00..=0x7F => (1, 0),
         0x80..=0xBF => (1, usize::from(code & 0x3F)),
         0xC0..=0xDF => (2, 0),
-        0xE0..=0xEF => (
-            2,
-            usize::from(code & 0x0F) << 8 | usize::from(buf[offset + 1]),
-        ),
+        0xE0..=0xEF => (2, usize::from(code & 0x0F) << 8 | usize::from(buf[offset + 1])),
         0xF0 => (5, le_u32(&buf[offset + 1..]) as usize),
         0xF1 => (3, 0),
         0xF2 => (4, 0),
@@ -200,13 +181,9 @@ fn decode_wide(buf: &[u8], offset: usize, code: u8) -> (Item<'_>, usize) {
             Item::Int(i64::from((raw << 3) as i16 >> 3))
         }
         0xF1 => Item::Int(i64::from(i16::from_le_bytes([rest[0], rest[1]]))),
-        0xF2 => Item::Int(i64::from(
-            i32::from_le_bytes([0, rest[0], rest[1], rest[2]]) >> 8,
-        )),
+        0xF2 => Item::Int(i64::from(i32::from_le_bytes([0, rest[0], rest[1], rest[2]]) >> 8)),
         0xF3 => Item::Int(i64::from(le_u32(rest) as i32)),
-        0xF4 => Item::Int(i64::from_le_bytes(
-            rest[..8].try_into().expect("eight bytes"),
-        )),
+        0xF4 => Item::Int(i64::from_le_bytes(rest[..8].try_into().expect("eight bytes"))),
         _ => Item::Bytes(&buf[body..body + data]),
     };
     (item, next)

@@ -96,18 +96,7 @@ const POWERS: [u64; 87] = [
     0xaf87023b9bf0ee6b,
 ];
 /// Powers of ten of 32 bits.
-const TENS: [u32; 10] = [
-    1,
-    10,
-    100,
-    1000,
-    10_000,
-    100_000,
-    1_000_000,
-    10_000_000,
-    100_000_000,
-    1_000_000_000,
-];
+const TENS: [u32; 10] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
 
 const FIRST_POWER: i32 = -348;
 const POWER_STEP: i32 = 8;
@@ -125,19 +114,13 @@ struct Wide {
 impl Wide {
     fn normalized(self) -> Wide {
         let shift = self.f.leading_zeros();
-        Wide {
-            f: self.f << shift,
-            e: self.e - shift as i32,
-        }
+        Wide { f: self.f << shift, e: self.e - shift as i32 }
     }
 
     /// The upper half of the product, rounded half up.
     fn times(self, other: Wide) -> Wide {
         let product = u128::from(self.f) * u128::from(other.f) + (1 << 63);
-        Wide {
-            f: (product >> 64) as u64,
-            e: self.e + other.e + 64,
-        }
+        Wide { f: (product >> 64) as u64, e: self.e + other.e + 64 }
     }
 }
 
@@ -150,10 +133,7 @@ fn cached_power(e: i32) -> (Wide, i32) {
     loop {
         let k = FIRST_POWER + index * POWER_STEP;
         // floor(log2(10^k)) by multiplication, exact over the table.
-        let power = Wide {
-            f: POWERS[index as usize],
-            e: ((k * 1_741_647) >> 19) - 63,
-        };
+        let power = Wide { f: POWERS[index as usize], e: ((k * 1_741_647) >> 19) - 63 };
         match e + power.e + 64 {
             ..-60 => index += 1,
             -31.. => index -= 1,
@@ -170,28 +150,15 @@ pub(super) fn digits(value: f64, out: &mut [u8; MAX_DIGITS]) -> (usize, i32) {
     let biased = ((bits >> 52) & 0x7ff) as i32;
     let fraction = bits & (HIDDEN - 1);
     let w = match biased {
-        0 => Wide {
-            f: fraction,
-            e: -1074,
-        },
-        _ => Wide {
-            f: fraction | HIDDEN,
-            e: biased - 1075,
-        },
+        0 => Wide { f: fraction, e: -1074 },
+        _ => Wide { f: fraction | HIDDEN, e: biased - 1075 },
     };
     // Halfway to the neighbours: everything between reads back as `value`. Below a power of two the
     // neighbour is twice as near.
-    let upper = Wide {
-        f: (w.f << 1) + 1,
-        e: w.e - 1,
-    }
-    .normalized();
+    let upper = Wide { f: (w.f << 1) + 1, e: w.e - 1 }.normalized();
     let near = if w.f == HIDDEN { 2 } else { 1 };
     let lower_e = w.e - near;
-    let lower = Wide {
-        f: ((w.f << near) - 1) << (lower_e - upper.e),
-        e: upper.e,
-    };
+    let lower = Wide { f: ((w.f << near) - 1) << (lower_e - upper.e), e: upper.e };
 
     let (power, k) = cached_power(upper.e);
     let w = w.normalized().times(power);
