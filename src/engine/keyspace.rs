@@ -496,7 +496,12 @@ impl Keyspace {
         for db in [a, b] {
             // A key changes for its watchers unless it is missing on both sides.
             let other = if db == a { b } else { a };
-            let missing: Vec<Box<[u8]>> = self.dbs[db].watched.keys().filter(|key| !self.holds(db, key) && !self.holds(other, key)).cloned().collect();
+            let missing: Vec<Box<[u8]>> = self.dbs[db]
+                .watched
+                .keys()
+                .filter(|key| !self.holds(db, key) && !self.holds(other, key))
+                .cloned()
+                .collect();
             self.touch_all(db, |key| missing.iter().any(|name| **name == *key));
         }
         self.dbs.swap(a, b);

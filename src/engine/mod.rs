@@ -233,12 +233,12 @@ impl Engine {
         let max_bulk_len = self.server.config.proto_max_bulk_len as usize;
         let Some(client) = self.server.clients.find_mut(id) else { return bytes.len() };
         let mut decoder = std::mem::take(&mut client.decoder);
-        let mut reply = std::mem::take(&mut client.reply);
+        let mut reply = self.take_reply(id);
         let before = reply.buf.len();
         let mut at = 0;
         while at < bytes.len() {
-            let Some(client) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
-            let limits = Limits { max_bulk_len, unauthenticated: !client.authenticated };
+            let Some(_) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
+            let limits = Limits { max_bulk_len, unauthenticated: self.server.auth_required(id) };
             match decoder.decode(&bytes[at..], &limits) {
                 Ok(Step::Command { consumed }) => {
                     self.execute(id, decoder.args(&bytes[at..]), &mut reply);
@@ -272,13 +272,11 @@ impl Engine {
     /// Gives a client its reply buffer back. What was pushed to it meanwhile goes behind.
     fn put_back(&mut self, id: ClientId, reply: &mut Reply) {
         let Some(client) = self.server.clients.find_mut(id) else { return };
-        let protocol = client.reply.protocol;
         if client.doomed {
             reply.buf.clear();
         }
         let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
         client.reply.buf.extend_from_slice(&pushed.buf);
-        let _ = protocol;
     }
 
     fn take_reply(&mut self, id: ClientId) -> Reply {
