@@ -18,6 +18,13 @@ pub struct ClientId {
     serial: u32,
 }
 
+impl ClientId {
+    /// A small number that no other connected client has: for tables beside the engine's.
+    pub const fn index(self) -> usize {
+        self.slot as usize
+    }
+}
+
 /// Who is at the other end, as CLIENT LIST shows it.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {

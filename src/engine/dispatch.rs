@@ -79,6 +79,9 @@ impl Engine {
     /// [`serve_ready`](Self::serve_ready).
     fn settle(&mut self, id: ClientId, reply: &mut Reply, start: usize) {
         self.settle_effects();
+        if self.server.persistence.wanted.is_some() {
+            self.start_wanted_snapshot();
+        }
         self.server.current = None;
         // A command that waits is not over: what it is to answer is decided when it has answered.
         if let Some(client) = self.server.clients.find_mut(id).filter(|client| client.blocked.is_none()) {
@@ -103,7 +106,9 @@ impl Engine {
         if effects.is_quiet() {
             return;
         }
-        self.server.offset += effects.take_stream(&mut self.server.stream) as u64;
+        let streamed = effects.take_stream(&mut self.server.stream) as u64;
+        self.server.offset += streamed;
+        self.server.persistence.log_current_bytes += streamed;
         for id in effects.watchers.drain(..) {
             if let Some(client) = self.server.clients.find_mut(id) {
                 client.watch_failed = true;

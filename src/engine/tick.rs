@@ -70,7 +70,7 @@ impl Engine {
                 });
             }
             Cause::Pause => self.release_paused(id),
-            Cause::Host(_) | Cause::Snapshot => {
+            Cause::Host(_) | Cause::Snapshot | Cause::Shutdown => {
                 self.release(id, |reply| reply.error("ERR the host did not answer in time"))
             }
         }
