@@ -233,12 +233,16 @@ impl Engine {
         let max_bulk_len = self.server.config.proto_max_bulk_len as usize;
         let Some(client) = self.server.clients.find_mut(id) else { return bytes.len() };
         let mut decoder = std::mem::take(&mut client.decoder);
+<<<<<<< HEAD
         let mut reply = client.take_reply();
+=======
+        let mut reply = self.take_reply(id);
+>>>>>>> conn
         let before = reply.buf.len();
         let mut at = 0;
         while at < bytes.len() {
-            let Some(client) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
-            let limits = Limits { max_bulk_len, unauthenticated: !client.authenticated };
+            let Some(_) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
+            let limits = Limits { max_bulk_len, unauthenticated: self.server.auth_required(id) };
             match decoder.decode(&bytes[at..], &limits) {
                 Ok(Step::Command { consumed }) => {
                     self.execute(id, decoder.args(&bytes[at..]), &mut reply);
@@ -277,6 +281,15 @@ impl Engine {
         }
         let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
         client.reply.buf.extend_from_slice(&pushed.buf);
+<<<<<<< HEAD
+=======
+    }
+
+    fn take_reply(&mut self, id: ClientId) -> Reply {
+        let Some(client) = self.server.clients.find_mut(id) else { return Reply::default() };
+        let protocol = client.reply.protocol;
+        std::mem::replace(&mut client.reply, Reply::new(protocol))
+>>>>>>> conn
     }
 
     /// Runs what a client has sent before and what was kept.
