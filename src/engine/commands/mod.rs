@@ -15,12 +15,16 @@ pub mod client;
 pub mod command;
 pub mod connection;
 pub mod docs;
+pub mod expire;
+pub mod generic;
 pub mod help;
+pub mod scan;
 pub mod string;
 pub mod transactions;
 
 /// All families.
-const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] =
+    &[command::SPECS, connection::SPECS, expire::SPECS, generic::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
