@@ -15,16 +15,34 @@ pub mod client;
 pub mod command;
 pub mod connection;
 pub mod docs;
+pub mod dump;
 pub mod expire;
 pub mod generic;
+pub mod hash;
+pub mod hash_ttl;
 pub mod help;
+pub mod object;
 pub mod scan;
+pub mod sort;
 pub mod string;
 pub mod transactions;
+pub mod wait;
 
 /// All families.
-const FAMILIES: &[&[Spec]] =
-    &[command::SPECS, connection::SPECS, expire::SPECS, generic::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] = &[
+    command::SPECS,
+    connection::SPECS,
+    expire::SPECS,
+    generic::SPECS,
+    hash::SPECS,
+    hash_ttl::SPECS,
+    dump::SPECS,
+    object::SPECS,
+    sort::SPECS,
+    wait::SPECS,
+    string::SPECS,
+    transactions::SPECS,
+];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
