@@ -189,7 +189,10 @@ impl Server {
     fn sync_before_leaving(&mut self) {
         let Some(shutdown) = &mut self.shutdown else { return };
         let target = self.offset;
-        if self.persistence.log_enabled && self.persistence.log_error.is_none() && self.persistence.stored_offset < target {
+        if self.persistence.log_enabled
+            && self.persistence.log_error.is_none()
+            && self.persistence.stored_offset < target
+        {
             shutdown.step = ShutdownStep::Syncing(target);
             self.asks.push(Ask::Sync);
         } else {
@@ -237,7 +240,8 @@ impl Engine {
     }
 
     fn store_failed(&mut self, reason: String) {
-        self.server.log(LogLevel::Warning, format!("The log could not be stored: {reason}. Writes are refused until it can."));
+        self.server
+            .log(LogLevel::Warning, format!("The log could not be stored: {reason}. Writes are refused until it can."));
         self.server.persistence.log_error = Some(reason);
         if let Some(Shutdown { step: ShutdownStep::Syncing(_), force }) = self.server.shutdown.clone() {
             if force {
@@ -330,7 +334,8 @@ impl Engine {
 
     fn shutdown_failed(&mut self) {
         self.server.shutdown = None;
-        self.server.log(LogLevel::Warning, "Errors trying to shut down the server. Check the lines above for the cause.");
+        self.server
+            .log(LogLevel::Warning, "Errors trying to shut down the server. Check the lines above for the cause.");
         for id in self.blocked_clients(|cause| *cause == Cause::Shutdown) {
             self.release(id, |reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs."));
         }

@@ -14,6 +14,7 @@ use super::spec::Spec;
 pub mod command;
 pub mod docs;
 pub mod help;
+mod lcs;
 pub mod string;
 pub mod transactions;
 
