@@ -15,11 +15,13 @@ pub mod command;
 pub mod docs;
 pub mod help;
 mod lcs;
+pub mod list;
+mod list_blocking;
 pub mod string;
 pub mod transactions;
 
 /// All families.
-const FAMILIES: &[&[Spec]] = &[command::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] = &[command::SPECS, list::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
