@@ -186,6 +186,12 @@ impl Client {
         }
     }
 
+    /// Takes the reply buffer while commands are run; the protocol version stays known.
+    pub fn take_reply(&mut self) -> Reply {
+        let protocol = self.reply.protocol;
+        std::mem::replace(&mut self.reply, Reply::new(protocol))
+    }
+
     /// Number of channels and patterns; shard channels count apart.
     pub fn subscriptions(&self) -> usize {
         self.channels.len() + self.patterns.len()

@@ -31,7 +31,7 @@ impl Engine {
         let client = &mut self.server.clients[id];
         let Some(blocked) = client.blocked.take() else { return true };
         let db = client.db;
-        let mut reply = std::mem::take(&mut client.reply);
+        let mut reply = client.take_reply();
         let start = reply.buf.len();
         // The record stays visible to the handler, which keeps its deadline.
         self.server.clients[id].blocked = Some(blocked.clone());
@@ -161,7 +161,7 @@ impl Engine {
     pub(super) fn release_paused(&mut self, id: ClientId) {
         let Some(client) = self.server.clients.find_mut(id) else { return };
         let Some(blocked) = client.blocked.take() else { return };
-        let mut reply = std::mem::take(&mut client.reply);
+        let mut reply = client.take_reply();
         self.server.blocking.leave(&mut self.keyspace, id, &blocked);
         self.execute(id, blocked.args.as_args(), &mut reply);
         if let Some(client) = self.server.clients.find_mut(id) {

@@ -1,15 +1,9 @@
 //! What time brings: timeouts, the end of a pause, and one slice of each background job.
 
-use crate::types::value::Value;
-
 use super::Engine;
 use super::blocking::Cause;
 use super::client::ClientId;
-use super::keyspace::Garbage;
 use super::time::{MonoTime, Now};
-
-/// Elements of large values freed in one slice.
-const FREED_PER_SLICE: usize = 2048;
 
 /// State of the periodic work.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +24,7 @@ impl Engine {
             self.server.clock.last_round = now.mono;
             let effort = self.server.config.active_expire_effort;
             let more = self.keyspace.expire_slice(effort);
-            let freeing = self.free_slice();
+            let freeing = self.keyspace.free_slice();
             let clearing = self.finish_cancelled_walk();
             self.server.clock.busy = more || freeing || clearing;
             self.settle_effects();
@@ -96,25 +90,6 @@ impl Engine {
         for id in paused {
             self.release_paused(id);
         }
-    }
-
-    /// Frees a slice of large values that were unlinked. True if some are left.
-    fn free_slice(&mut self) -> bool {
-        let Some(garbage) = self.keyspace.garbage.last_mut() else { return false };
-        let left = match garbage {
-            Garbage::Value(Value::Int(_) | Value::String(_)) => false,
-            Garbage::Value(Value::List(list)) => list.take_chunk().is_some(),
-            Garbage::Value(Value::Set(set)) => set.drain_some(FREED_PER_SLICE),
-            Garbage::Value(Value::Hash(hash)) => hash.drain_some(FREED_PER_SLICE),
-            Garbage::Value(Value::Zset(zset)) => zset.drain_some(FREED_PER_SLICE),
-            Garbage::Keys(table) => table.drain_some(FREED_PER_SLICE),
-            Garbage::Index(table) => table.drain_some(FREED_PER_SLICE),
-        };
-        if !left {
-            self.keyspace.garbage.pop();
-            self.keyspace.stats.lazyfreed += 1;
-        }
-        !self.keyspace.garbage.is_empty()
     }
 
     /// Once a round: rates, peaks, idle clients, soft limits, save points.
