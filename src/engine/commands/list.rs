@@ -677,7 +677,7 @@ mod tests {
         assert_eq!(find(1, Some(0), 0), [2, 6, 7]);
         assert_eq!(find(2, Some(1), 0), [6]);
         assert_eq!(find(-1, Some(2), 0), [7, 6]);
-        assert_eq!(find(-1, Some(0), 7), [7, 6]);
+        assert_eq!(find(-1, Some(0), 5), [7, 6]);
         assert_eq!(find(1, Some(0), 7), [2, 6]);
         assert_eq!(find(i64::MIN + 1, Some(0), 0), [0; 0]);
     }
