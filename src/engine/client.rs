@@ -140,8 +140,6 @@ pub struct Client {
     pub commands: u64,
     /// Whether it stands in the list of clients with something to hand out.
     pub(super) pending: bool,
-    /// Memory it was last counted with, for `maxmemory-clients`.
-    pub(super) counted_bytes: usize,
 }
 
 impl Client {
@@ -182,7 +180,6 @@ impl Client {
             net_out: 0,
             commands: 0,
             pending: false,
-            counted_bytes: 0,
         }
     }
 

@@ -57,8 +57,8 @@ impl Engine {
             self.server.resumed.push_back(id);
         }
         self.settle(id, &mut reply, start);
-        if let Some(client) = self.server.clients.find_mut(id) {
-            client.reply = reply;
+        self.put_back(id, &mut reply);
+        if self.server.clients.find(id).is_some() {
             self.server.mark_pending(id);
         }
         !waits_on
@@ -83,7 +83,8 @@ impl Engine {
             self.start_wanted_snapshot();
         }
         self.server.current = None;
-        if let Some(client) = self.server.clients.find_mut(id) {
+        // A command that waits is not over: what it is to answer is decided when it has answered.
+        if let Some(client) = self.server.clients.find_mut(id).filter(|client| client.blocked.is_none()) {
             match client.reply_mode {
                 ReplyMode::On => {}
                 ReplyMode::Off => reply.buf.truncate(start),
@@ -150,7 +151,11 @@ impl Engine {
         write(&mut client.reply);
         match client.reply_mode {
             ReplyMode::On | ReplyMode::SkipNext => {}
-            ReplyMode::Off | ReplyMode::Skipping => client.reply.buf.truncate(start),
+            ReplyMode::Off => client.reply.buf.truncate(start),
+            ReplyMode::Skipping => {
+                client.reply.buf.truncate(start);
+                client.reply_mode = ReplyMode::On;
+            }
         }
         self.server.blocking.leave(&mut self.keyspace, id, &blocked);
         self.server.resumed.push_back(id);
@@ -164,8 +169,8 @@ impl Engine {
         let mut reply = client.take_reply();
         self.server.blocking.leave(&mut self.keyspace, id, &blocked);
         self.execute(id, blocked.args.as_args(), &mut reply);
-        if let Some(client) = self.server.clients.find_mut(id) {
-            client.reply = reply;
+        self.put_back(id, &mut reply);
+        if self.server.clients.find(id).is_some() {
             self.server.resumed.push_back(id);
             self.server.mark_pending(id);
         }
@@ -233,7 +238,7 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
 /// Whether a command may run now, in Redis' order of checks.
 fn check(keys: &mut Keyspace, server: &mut Server, id: ClientId, spec: &Spec, args: Args) -> Result<(), Error> {
     let client = &server.clients[id];
-    if !client.authenticated && !spec.is(spec::NO_AUTH) {
+    if server.auth_required(id) && !spec.is(spec::NO_AUTH) {
         return Err("NOAUTH Authentication required.".into());
     }
     if client.multi.is_some() && spec.is(spec::NO_MULTI) {

@@ -237,8 +237,8 @@ impl Engine {
         let before = reply.buf.len();
         let mut at = 0;
         while at < bytes.len() {
-            let Some(client) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
-            let limits = Limits { max_bulk_len, unauthenticated: !client.authenticated };
+            let Some(_) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
+            let limits = Limits { max_bulk_len, unauthenticated: self.server.auth_required(id) };
             match decoder.decode(&bytes[at..], &limits) {
                 Ok(Step::Command { consumed }) => {
                     self.execute(id, decoder.args(&bytes[at..]), &mut reply);

@@ -363,6 +363,16 @@ impl<'a> PopPlan<'a> {
     }
 }
 
+/// Argument `index` as a count whose sign is a direction: any integer that has a negative.
+fn negatable(call: &Call, index: usize) -> Result<i64, Error> {
+    match call.int(index)? {
+        i64::MIN => {
+            Err("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807".into())
+        }
+        n => Ok(n),
+    }
+}
+
 // ---- Pushing ----
 
 fn lpush(call: &mut Call) -> Outcome {
@@ -505,7 +515,7 @@ fn move_or_null(call: &mut Call, from: Side, to: Side) -> Outcome {
 
 fn lrem(call: &mut Call) -> Outcome {
     let (key, element) = (call.args.at(1), call.args.at(3));
-    let count = call.int(2)?;
+    let count = negatable(call, 2)?;
     let limits = call.keys.settings.list;
     let gone = match call.keys.list_mut(key)? {
         None => 0,
@@ -591,11 +601,10 @@ impl Search {
                 return Err(Error::Syntax);
             }
             if call.word(at, "RANK") {
-                search.rank = match call.int(value)? {
-                    i64::MIN => return Err(RANK_OUT_OF_RANGE.into()),
-                    0 => return Err(RANK_ZERO.into()),
-                    rank => rank,
-                };
+                search.rank = negatable(call, value)?;
+                if search.rank == 0 {
+                    return Err(RANK_ZERO.into());
+                }
             } else if call.word(at, "COUNT") {
                 search.count = Some(call.int_in(value, 0, i64::MAX, "ERR COUNT can't be negative")? as u64);
             } else if call.word(at, "MAXLEN") {
@@ -624,8 +633,6 @@ impl Search {
 
 const RANK_ZERO: &str = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... \
     or use negative to start from the end of the list";
-const RANK_OUT_OF_RANGE: &str =
-    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
 
 fn lpos(call: &mut Call) -> Outcome {
     let search = Search::parse(call)?;
