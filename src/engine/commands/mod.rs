@@ -14,6 +14,7 @@ use super::spec::Spec;
 pub mod command;
 pub mod docs;
 pub mod help;
+pub mod scan;
 pub mod string;
 pub mod transactions;
 
