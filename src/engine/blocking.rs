@@ -40,8 +40,10 @@ pub enum Cause {
     },
     /// For the front end's answer.
     Host(Ticket),
-    /// For the snapshot under way to end (SAVE, SHUTDOWN).
+    /// For the snapshot under way to end (SAVE).
     Snapshot,
+    /// For the server to leave; only a failure is answered (SHUTDOWN).
+    Shutdown,
 }
 
 /// A waiting client's record.

@@ -18,6 +18,13 @@ pub struct ClientId {
     serial: u32,
 }
 
+impl ClientId {
+    /// A small number that no other connected client has: for tables beside the engine's.
+    pub const fn index(self) -> usize {
+        self.slot as usize
+    }
+}
+
 /// Who is at the other end, as CLIENT LIST shows it.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
@@ -133,8 +140,6 @@ pub struct Client {
     pub commands: u64,
     /// Whether it stands in the list of clients with something to hand out.
     pub(super) pending: bool,
-    /// Memory it was last counted with, for `maxmemory-clients`.
-    pub(super) counted_bytes: usize,
 }
 
 impl Client {
@@ -175,8 +180,13 @@ impl Client {
             net_out: 0,
             commands: 0,
             pending: false,
-            counted_bytes: 0,
         }
+    }
+
+    /// Takes the reply buffer while commands are run; the protocol version stays known.
+    pub fn take_reply(&mut self) -> Reply {
+        let protocol = self.reply.protocol;
+        std::mem::replace(&mut self.reply, Reply::new(protocol))
     }
 
     /// Number of channels and patterns; shard channels count apart.

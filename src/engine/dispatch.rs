@@ -31,7 +31,11 @@ impl Engine {
         let client = &mut self.server.clients[id];
         let Some(blocked) = client.blocked.take() else { return true };
         let db = client.db;
-        let mut reply = std::mem::take(&mut client.reply);
+<<<<<<< HEAD
+        let mut reply = client.take_reply();
+=======
+        let mut reply = self.take_reply(id);
+>>>>>>> conn
         let start = reply.buf.len();
         // The record stays visible to the handler, which keeps its deadline.
         self.server.clients[id].blocked = Some(blocked.clone());
@@ -57,8 +61,8 @@ impl Engine {
             self.server.resumed.push_back(id);
         }
         self.settle(id, &mut reply, start);
-        if let Some(client) = self.server.clients.find_mut(id) {
-            client.reply = reply;
+        self.put_back(id, &mut reply);
+        if self.server.clients.find(id).is_some() {
             self.server.mark_pending(id);
         }
         !waits_on
@@ -79,8 +83,12 @@ impl Engine {
     /// [`serve_ready`](Self::serve_ready).
     fn settle(&mut self, id: ClientId, reply: &mut Reply, start: usize) {
         self.settle_effects();
+        if self.server.persistence.wanted.is_some() {
+            self.start_wanted_snapshot();
+        }
         self.server.current = None;
-        if let Some(client) = self.server.clients.find_mut(id) {
+        // A command that waits is not over: what it is to answer is decided when it has answered.
+        if let Some(client) = self.server.clients.find_mut(id).filter(|client| client.blocked.is_none()) {
             match client.reply_mode {
                 ReplyMode::On => {}
                 ReplyMode::Off => reply.buf.truncate(start),
@@ -102,7 +110,9 @@ impl Engine {
         if effects.is_quiet() {
             return;
         }
-        self.server.offset += effects.take_stream(&mut self.server.stream) as u64;
+        let streamed = effects.take_stream(&mut self.server.stream) as u64;
+        self.server.offset += streamed;
+        self.server.persistence.log_current_bytes += streamed;
         for id in effects.watchers.drain(..) {
             if let Some(client) = self.server.clients.find_mut(id) {
                 client.watch_failed = true;
@@ -145,7 +155,11 @@ impl Engine {
         write(&mut client.reply);
         match client.reply_mode {
             ReplyMode::On | ReplyMode::SkipNext => {}
-            ReplyMode::Off | ReplyMode::Skipping => client.reply.buf.truncate(start),
+            ReplyMode::Off => client.reply.buf.truncate(start),
+            ReplyMode::Skipping => {
+                client.reply.buf.truncate(start);
+                client.reply_mode = ReplyMode::On;
+            }
         }
         self.server.blocking.leave(&mut self.keyspace, id, &blocked);
         self.server.resumed.push_back(id);
@@ -156,11 +170,15 @@ impl Engine {
     pub(super) fn release_paused(&mut self, id: ClientId) {
         let Some(client) = self.server.clients.find_mut(id) else { return };
         let Some(blocked) = client.blocked.take() else { return };
-        let mut reply = std::mem::take(&mut client.reply);
+<<<<<<< HEAD
+        let mut reply = client.take_reply();
+=======
+        let mut reply = self.take_reply(id);
+>>>>>>> conn
         self.server.blocking.leave(&mut self.keyspace, id, &blocked);
         self.execute(id, blocked.args.as_args(), &mut reply);
-        if let Some(client) = self.server.clients.find_mut(id) {
-            client.reply = reply;
+        self.put_back(id, &mut reply);
+        if self.server.clients.find(id).is_some() {
             self.server.resumed.push_back(id);
             self.server.mark_pending(id);
         }
@@ -228,7 +246,7 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
 /// Whether a command may run now, in Redis' order of checks.
 fn check(keys: &mut Keyspace, server: &mut Server, id: ClientId, spec: &Spec, args: Args) -> Result<(), Error> {
     let client = &server.clients[id];
-    if !client.authenticated && !spec.is(spec::NO_AUTH) {
+    if server.auth_required(id) && !spec.is(spec::NO_AUTH) {
         return Err("NOAUTH Authentication required.".into());
     }
     if client.multi.is_some() && spec.is(spec::NO_MULTI) {

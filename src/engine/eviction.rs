@@ -118,6 +118,11 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
     let selected = keys.db;
     let mut evicted = false;
     while over(server) {
+        // What was unlinked but not freed yet still counts: more victims would be too many.
+        if !keys.garbage.is_empty() {
+            keys.free_slice();
+            continue;
+        }
         let Some((db, key)) = keys.choose_victim(samples) else { break };
         keys.db = db;
         keys.evict(&key);

@@ -159,6 +159,11 @@ pub enum Report {
         /// Why, in words.
         reason: String,
     },
+    /// The log that is continued has this many bytes.
+    LogSize {
+        /// How many.
+        bytes: u64,
+    },
     /// The snapshot under way is stored for good.
     SnapshotStored,
     /// The snapshot under way could not be stored.

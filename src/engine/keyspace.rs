@@ -419,6 +419,25 @@ impl Keyspace {
         }
     }
 
+    /// Frees a slice of what was unlinked. True if some is left.
+    pub fn free_slice(&mut self) -> bool {
+        let Some(garbage) = self.garbage.last_mut() else { return false };
+        let left = match garbage {
+            Garbage::Value(Value::Int(_) | Value::String(_)) => false,
+            Garbage::Value(Value::List(list)) => list.take_chunk().is_some(),
+            Garbage::Value(Value::Set(set)) => set.drain_some(FREED_PER_SLICE),
+            Garbage::Value(Value::Hash(hash)) => hash.drain_some(FREED_PER_SLICE),
+            Garbage::Value(Value::Zset(zset)) => zset.drain_some(FREED_PER_SLICE),
+            Garbage::Keys(table) => table.drain_some(FREED_PER_SLICE),
+            Garbage::Index(table) => table.drain_some(FREED_PER_SLICE),
+        };
+        if !left {
+            self.garbage.pop();
+            self.stats.lazyfreed += 1;
+        }
+        !self.garbage.is_empty()
+    }
+
     /// Removes `key` if the collection in it is empty, with the event "del"; true if it did.
     pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
         let hash = self.hash(key);
@@ -496,7 +515,12 @@ impl Keyspace {
         for db in [a, b] {
             // A key changes for its watchers unless it is missing on both sides.
             let other = if db == a { b } else { a };
-            let missing: Vec<Box<[u8]>> = self.dbs[db].watched.keys().filter(|key| !self.holds(db, key) && !self.holds(other, key)).cloned().collect();
+            let missing: Vec<Box<[u8]>> = self.dbs[db]
+                .watched
+                .keys()
+                .filter(|key| !self.holds(db, key) && !self.holds(other, key))
+                .cloned()
+                .collect();
             self.touch_all(db, |key| missing.iter().any(|name| **name == *key));
         }
         self.dbs.swap(a, b);
@@ -633,6 +657,9 @@ typed!(zset, zset_mut, zset_or_new, Zset, "sorted set", |keys| Zset::new(keys.rn
 
 /// Values that take more than this many steps to free are freed in slices.
 const LAZY_EFFORT: usize = 64;
+
+/// Elements of large values freed in one slice.
+const FREED_PER_SLICE: usize = 2048;
 
 /// The ticket of a key with this hash.
 pub fn ticket(hash: u64) -> Ticket {

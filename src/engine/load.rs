@@ -186,12 +186,16 @@ impl Engine {
             rest = &[];
         }
         if !load.decided {
-            if held.len() < MAGIC_BYTES && load.kind == LoadKind::Log && b"REDIS".starts_with(&held[..held.len().min(5)]) {
+            if held.len() < MAGIC_BYTES
+                && load.kind == LoadKind::Log
+                && b"REDIS".starts_with(&held[..held.len().min(5)])
+            {
                 load.held = held;
                 return Ok(());
             }
             load.decided = true;
-            let is_snapshot = load.kind == LoadKind::Snapshot || held.starts_with(b"REDIS") || held.starts_with(b"VALKEY");
+            let is_snapshot =
+                load.kind == LoadKind::Snapshot || held.starts_with(b"REDIS") || held.starts_with(b"VALKEY");
             let verify = self.server.config.rdbchecksum;
             load.snapshot = is_snapshot.then(|| rdb::Loader::new(self.keyspace.rdb_limits(), verify));
         }
@@ -340,10 +344,9 @@ impl Sink for KeyspaceSink<'_> {
 
     fn select_db(&mut self, db: u64) -> Result<(), String> {
         let count = self.keys.dbs.len();
-        self.keys.db = usize::try_from(db)
-            .ok()
-            .filter(|db| *db < count)
-            .ok_or_else(|| format!("the file holds db {db}, but this server has only {count} databases; raise 'databases'"))?;
+        self.keys.db = usize::try_from(db).ok().filter(|db| *db < count).ok_or_else(|| {
+            format!("the file holds db {db}, but this server has only {count} databases; raise 'databases'")
+        })?;
         Ok(())
     }
 

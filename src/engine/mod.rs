@@ -41,7 +41,7 @@ mod transaction;
 
 use crate::resp::{Decoder, Limits, Reply, Step};
 
-use client::{ClientId, Peer};
+use client::{Client, ClientId, Peer};
 use config::Config;
 use host::{Ask, Host, LogLevel, Report};
 use keyspace::Keyspace;
@@ -233,12 +233,16 @@ impl Engine {
         let max_bulk_len = self.server.config.proto_max_bulk_len as usize;
         let Some(client) = self.server.clients.find_mut(id) else { return bytes.len() };
         let mut decoder = std::mem::take(&mut client.decoder);
-        let mut reply = std::mem::take(&mut client.reply);
+<<<<<<< HEAD
+        let mut reply = client.take_reply();
+=======
+        let mut reply = self.take_reply(id);
+>>>>>>> conn
         let before = reply.buf.len();
         let mut at = 0;
         while at < bytes.len() {
-            let Some(client) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
-            let limits = Limits { max_bulk_len, unauthenticated: !client.authenticated };
+            let Some(_) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
+            let limits = Limits { max_bulk_len, unauthenticated: self.server.auth_required(id) };
             match decoder.decode(&bytes[at..], &limits) {
                 Ok(Step::Command { consumed }) => {
                     self.execute(id, decoder.args(&bytes[at..]), &mut reply);
@@ -246,7 +250,7 @@ impl Engine {
                     if !self.keyspace.effects.ready.is_empty() {
                         self.put_back(id, &mut reply);
                         self.serve_ready();
-                        reply = self.take_reply(id);
+                        reply = self.server.clients.find_mut(id).map(Client::take_reply).unwrap_or_default();
                     }
                 }
                 Ok(Step::Empty { consumed }) => at += consumed,
@@ -272,19 +276,20 @@ impl Engine {
     /// Gives a client its reply buffer back. What was pushed to it meanwhile goes behind.
     fn put_back(&mut self, id: ClientId, reply: &mut Reply) {
         let Some(client) = self.server.clients.find_mut(id) else { return };
-        let protocol = client.reply.protocol;
         if client.doomed {
             reply.buf.clear();
         }
         let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
         client.reply.buf.extend_from_slice(&pushed.buf);
-        let _ = protocol;
+<<<<<<< HEAD
+=======
     }
 
     fn take_reply(&mut self, id: ClientId) -> Reply {
         let Some(client) = self.server.clients.find_mut(id) else { return Reply::default() };
         let protocol = client.reply.protocol;
         std::mem::replace(&mut client.reply, Reply::new(protocol))
+>>>>>>> conn
     }
 
     /// Runs what a client has sent before and what was kept.

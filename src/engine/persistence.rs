@@ -4,9 +4,12 @@
 //! persistence.
 
 use super::Engine;
-use super::config::Config;
+use super::blocking::Cause;
+use super::client::ClientId;
+use super::config::{Acts, Changes, Config, ConfigError};
 use super::error::Error;
-use super::host::{Report, SnapshotKind};
+use super::host::{Ask, LogLevel, Report, SnapshotKind, Ticket};
+use super::server::Server;
 
 /// A load in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,20 +118,290 @@ impl Persistence {
     }
 }
 
-impl Engine {
-    /// What the front end says of storage.
-    pub(super) fn report_storage(&mut self, report: Report) {
-        let persistence = &mut self.server.persistence;
-        match report {
-            Report::Stored { offset } => {
-                persistence.stored_offset = offset;
-                persistence.log_error = None;
-            }
-            Report::StoreFailed { reason } => persistence.log_error = Some(reason),
-            _ => {}
+/// A shutdown that waits for storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Leave even if saving fails.
+    pub force: bool,
+    /// What is being waited for.
+    pub step: ShutdownStep,
+}
+
+/// How far a shutdown is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownStep {
+    /// A snapshot has to be stored first.
+    Saving,
+    /// The log has to be durable up to this offset.
+    Syncing(u64),
+    /// The front end has been asked to leave.
+    Leaving,
+}
+
+/// Something that the host was asked to do and that a client waits for.
+#[derive(Debug)]
+pub enum Awaited {
+    /// CONFIG SET of host parameters: undone if the host refuses.
+    Configure(Box<Changes>),
+    /// Anything that is just done or not.
+    Plain,
+}
+
+impl Server {
+    /// Asks for a snapshot. It begins when the current unit has settled.
+    pub fn want_snapshot(&mut self, kind: SnapshotKind, at_once: bool) {
+        self.persistence.wanted = Some((kind, at_once));
+    }
+
+    /// Asks the host for something that a client waits for; the answer comes as `Report::Done`.
+    pub fn ask_host(&mut self, awaited: Awaited, ask: impl FnOnce(Ticket) -> Ask) -> Ticket {
+        let ticket = self.ticket();
+        self.awaited.push((ticket, awaited));
+        self.asks.push(ask(ticket));
+        ticket
+    }
+
+    /// Starts to leave. `save`: take a snapshot first, or `None` for what the save points say.
+    pub fn begin_shutdown(&mut self, save: Option<bool>, force: bool) {
+        self.log(LogLevel::Warning, "User requested shutdown...");
+        let save = save.unwrap_or(!self.config.save.0.is_empty());
+        let step = if save { ShutdownStep::Saving } else { ShutdownStep::Syncing(self.offset) };
+        self.shutdown = Some(Shutdown { force, step });
+        if save {
+            self.log(LogLevel::Notice, "Saving the final RDB snapshot before exiting.");
+            self.want_snapshot(SnapshotKind::Rdb, true);
+        } else {
+            self.sync_before_leaving();
         }
     }
 
-    /// Starts a snapshot if a save point says so.
-    pub(super) fn check_save_points(&mut self) {}
+    /// Gives up a shutdown that waits; false if there is none.
+    pub fn abort_shutdown(&mut self) -> bool {
+        let waiting = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.step != ShutdownStep::Leaving);
+        if waiting {
+            self.shutdown = None;
+            self.log(LogLevel::Notice, "Shutdown manually aborted.");
+        }
+        waiting
+    }
+
+    /// The last step of a shutdown: the log first, then the door.
+    fn sync_before_leaving(&mut self) {
+        let Some(shutdown) = &mut self.shutdown else { return };
+        let target = self.offset;
+        if self.persistence.log_enabled
+            && self.persistence.log_error.is_none()
+            && self.persistence.stored_offset < target
+        {
+            shutdown.step = ShutdownStep::Syncing(target);
+            self.asks.push(Ask::Sync);
+        } else {
+            shutdown.step = ShutdownStep::Leaving;
+            self.asks.push(Ask::Exit);
+        }
+    }
 }
+
+impl Engine {
+    /// What the front end says of storage.
+    pub(super) fn report_storage(&mut self, report: Report) {
+        match report {
+            Report::Stored { offset } => self.stored(offset),
+            Report::StoreFailed { reason } => self.store_failed(reason),
+            Report::LogSize { bytes } => {
+                let persistence = &mut self.server.persistence;
+                (persistence.log_base_bytes, persistence.log_current_bytes) = (bytes, bytes);
+            }
+            Report::SnapshotStored => self.snapshot_ended(Ok(())),
+            Report::SnapshotFailed { reason } => self.snapshot_ended(Err(reason)),
+            Report::Done { ticket, result } => self.host_done(ticket, result),
+            Report::Terminate { save, force } => {
+                if self.server.shutdown.is_none() {
+                    self.server.begin_shutdown(save, force);
+                    self.start_wanted_snapshot();
+                }
+            }
+            Report::Sent { .. } => {}
+        }
+    }
+
+    fn stored(&mut self, offset: u64) {
+        let persistence = &mut self.server.persistence;
+        persistence.stored_offset = persistence.stored_offset.max(offset);
+        if persistence.log_error.take().is_some() {
+            self.server.log(LogLevel::Notice, "The log can be stored again: writes are accepted.");
+        }
+        self.answer_offset_waits();
+        if let Some(Shutdown { step: ShutdownStep::Syncing(target), .. }) = self.server.shutdown
+            && offset >= target
+        {
+            self.server.sync_before_leaving();
+        }
+    }
+
+    fn store_failed(&mut self, reason: String) {
+        self.server
+            .log(LogLevel::Warning, format!("The log could not be stored: {reason}. Writes are refused until it can."));
+        self.server.persistence.log_error = Some(reason);
+        if let Some(Shutdown { step: ShutdownStep::Syncing(_), force }) = self.server.shutdown.clone() {
+            if force {
+                self.server.sync_before_leaving();
+            } else {
+                self.shutdown_failed();
+            }
+        }
+    }
+
+    /// Answers clients that wait for an offset (WAIT, WAITAOF) which has been reached.
+    fn answer_offset_waits(&mut self) {
+        if self.server.blocking.clients == 0 {
+            return;
+        }
+        let stored = self.server.persistence.stored_offset;
+        let reached = |cause: &Cause| matches!(cause, Cause::Offset { target, replicas: 0, .. } if *target <= stored);
+        for id in self.blocked_clients(reached) {
+            self.time_out(id);
+        }
+    }
+
+    /// The waiting clients with such a cause, oldest first.
+    fn blocked_clients(&self, wanted: impl Fn(&Cause) -> bool) -> Vec<ClientId> {
+        let waits = |client: &&super::client::Client| client.blocked.as_ref().is_some_and(|b| wanted(&b.cause));
+        self.server.clients.iter().filter(waits).map(|client| client.handle).collect()
+    }
+
+    /// The snapshot under way is stored, or it is not.
+    fn snapshot_ended(&mut self, result: Result<(), String>) {
+        let Some(kind) = self.server.persistence.snapshot.take() else { return };
+        if let Some(walk) = &mut self.keyspace.walk {
+            walk.cancel();
+        }
+        let now = self.server.now.wall.seconds();
+        let persistence = &mut self.server.persistence;
+        let took = now - persistence.snapshot_since;
+        persistence.snapshot_since = -1;
+        let ok = result.is_ok();
+        match kind {
+            SnapshotKind::Rdb => {
+                persistence.last_save_ok = ok;
+                persistence.last_save_seconds = took;
+                if ok {
+                    persistence.last_save = now;
+                    persistence.saves += 1;
+                    persistence.dirty = persistence.dirty.saturating_sub(persistence.dirty_at_cut);
+                }
+            }
+            SnapshotKind::LogBase => {
+                persistence.last_rewrite_ok = ok;
+                persistence.last_rewrite_seconds = took;
+                if ok {
+                    persistence.rewrites += 1;
+                    let since_cut = self.server.offset - persistence.offset_at_cut;
+                    persistence.log_base_bytes = persistence.snapshot_bytes + since_cut;
+                    persistence.log_current_bytes = persistence.log_base_bytes;
+                }
+            }
+        }
+        if let Err(reason) = &result {
+            let what = if kind == SnapshotKind::Rdb { "Saving the snapshot" } else { "Rewriting the log" };
+            self.server.log(LogLevel::Warning, format!("{what} failed: {reason}"));
+        }
+        for id in self.blocked_clients(|cause| *cause == Cause::Snapshot) {
+            match &result {
+                Ok(()) => self.release(id, |reply| reply.ok()),
+                Err(_) => self.release(id, |reply| reply.error("ERR")),
+            }
+        }
+        self.go_on_after_snapshot(ok);
+        self.start_wanted_snapshot();
+    }
+
+    /// What waited for a snapshot to end: a shutdown, a scheduled rewrite or save.
+    fn go_on_after_snapshot(&mut self, ok: bool) {
+        if let Some(shutdown) = self.server.shutdown.clone()
+            && shutdown.step == ShutdownStep::Saving
+            && self.server.persistence.wanted.is_none()
+        {
+            return if ok || shutdown.force { self.server.sync_before_leaving() } else { self.shutdown_failed() };
+        }
+        let persistence = &mut self.server.persistence;
+        if std::mem::take(&mut persistence.rewrite_scheduled) {
+            self.server.want_snapshot(SnapshotKind::LogBase, false);
+        } else if std::mem::take(&mut persistence.save_scheduled) {
+            self.server.want_snapshot(SnapshotKind::Rdb, false);
+        }
+    }
+
+    fn shutdown_failed(&mut self) {
+        self.server.shutdown = None;
+        self.server
+            .log(LogLevel::Warning, "Errors trying to shut down the server. Check the lines above for the cause.");
+        for id in self.blocked_clients(|cause| *cause == Cause::Shutdown) {
+            self.release(id, |reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs."));
+        }
+    }
+
+    /// Gives up a waiting shutdown on behalf of SHUTDOWN ABORT.
+    pub(super) fn release_shutdown_waits(&mut self) {
+        if self.server.shutdown.is_none() {
+            for id in self.blocked_clients(|cause| *cause == Cause::Shutdown) {
+                self.release(id, |reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs."));
+            }
+        }
+    }
+
+    /// The host has answered an ask.
+    fn host_done(&mut self, ticket: Ticket, result: Result<(), String>) {
+        let Some(at) = self.server.awaited.iter().position(|(t, _)| *t == ticket) else { return };
+        let (_, awaited) = self.server.awaited.remove(at);
+        let error = match (awaited, result) {
+            (_, Ok(())) => None,
+            (Awaited::Configure(changes), Err(reason)) => {
+                let name = changes.changed.iter().find(|param| param.acts == Acts::Host).map_or("", |param| param.name);
+                let text = ConfigError::refused(name, reason).to_string();
+                self.server.config.undo(*changes);
+                self.keyspace.settings.refresh(&self.server.config);
+                Some(text)
+            }
+            (Awaited::Plain, Err(reason)) => Some(format!("ERR {reason}")),
+        };
+        for id in self.blocked_clients(|cause| *cause == Cause::Host(ticket)) {
+            match &error {
+                None => self.release(id, |reply| reply.ok()),
+                Some(text) => self.release(id, |reply| reply.error(text)),
+            }
+        }
+    }
+
+    /// Starts a snapshot or a rewrite if a save point or the log's growth says so.
+    pub(super) fn check_save_points(&mut self) {
+        let now = self.server.now.wall.seconds();
+        let config = &self.server.config;
+        let persistence = &self.server.persistence;
+        if persistence.snapshot.is_some() || persistence.wanted.is_some() || persistence.loading.is_some() {
+            return;
+        }
+        let due = config.save.0.iter().find(|point| {
+            persistence.dirty >= point.changes.max(0) as u64
+                && now - persistence.last_save > point.seconds as i64
+                && (persistence.last_save_ok || now - persistence.last_save_try > RETRY_SECONDS)
+        });
+        if let Some(point) = due {
+            let text = format!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+            self.server.log(LogLevel::Notice, text);
+            self.server.want_snapshot(SnapshotKind::Rdb, false);
+        } else if persistence.log_enabled && config.auto_aof_rewrite_percentage > 0 {
+            let (base, size) = (persistence.log_base_bytes.max(1), persistence.log_current_bytes);
+            let growth = (size as f64 / base as f64 - 1.0) * 100.0;
+            if size > config.auto_aof_rewrite_min_size && growth >= f64::from(config.auto_aof_rewrite_percentage) {
+                let text = format!("Starting automatic rewriting of AOF on {growth:.0}% growth");
+                self.server.log(LogLevel::Notice, text);
+                self.server.want_snapshot(SnapshotKind::LogBase, false);
+            }
+        }
+        self.start_wanted_snapshot();
+    }
+}
+
+/// After a failed snapshot the next automatic try waits this long.
+const RETRY_SECONDS: i64 = 5;

@@ -9,7 +9,7 @@ use super::client::{ClientId, Clients, ReplyMode};
 use super::config::Config;
 use super::error::Error;
 use super::host::{Ask, Host, LogLevel, Ticket};
-use super::persistence::Persistence;
+use super::persistence::{Awaited, Persistence, Shutdown};
 use super::pubsub::PubSub;
 use super::slowlog::SlowLog;
 use super::spec::Spec;
@@ -42,6 +42,10 @@ pub struct Server {
     pub stats: Stats,
     /// Snapshots and the log, as the engine sees them.
     pub persistence: Persistence,
+    /// A shutdown that waits for storage.
+    pub shutdown: Option<Shutdown>,
+    /// What clients wait for the host to do.
+    pub awaited: Vec<(Ticket, Awaited)>,
     /// Commands that were slow.
     pub slowlog: SlowLog,
     /// When periodic work was done.
@@ -88,6 +92,8 @@ impl Server {
             pubsub: PubSub::default(),
             stats: Stats::default(),
             persistence: Persistence::default(),
+            shutdown: None,
+            awaited: Vec::new(),
             slowlog: SlowLog::default(),
             clock: Clockwork::default(),
             monitors: Vec::new(),

@@ -173,7 +173,8 @@ impl Keyspace {
             }
             let selected = walk.selected;
             let pending = |db: &super::keyspace::Db| matches!(db.walk, DbWalk::Pending { .. });
-            let in_turn = |db: &super::keyspace::Db| matches!(db.walk, DbWalk::Pending { as_db, .. } if Some(as_db) == selected);
+            let in_turn =
+                |db: &super::keyspace::Db| matches!(db.walk, DbWalk::Pending { as_db, .. } if Some(as_db) == selected);
             let next = self.dbs.iter().position(in_turn).or_else(|| self.dbs.iter().position(pending));
             let Some(next) = next else { return true };
             let db = &mut self.dbs[next];

@@ -1,15 +1,10 @@
 //! What time brings: timeouts, the end of a pause, and one slice of each background job.
 
-use crate::types::value::Value;
-
 use super::Engine;
 use super::blocking::Cause;
 use super::client::ClientId;
-use super::keyspace::Garbage;
+use super::host::LogLevel;
 use super::time::{MonoTime, Now};
-
-/// Elements of large values freed in one slice.
-const FREED_PER_SLICE: usize = 2048;
 
 /// State of the periodic work.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +25,7 @@ impl Engine {
             self.server.clock.last_round = now.mono;
             let effort = self.server.config.active_expire_effort;
             let more = self.keyspace.expire_slice(effort);
-            let freeing = self.free_slice();
+            let freeing = self.keyspace.free_slice();
             let clearing = self.finish_cancelled_walk();
             self.server.clock.busy = more || freeing || clearing;
             self.settle_effects();
@@ -70,7 +65,7 @@ impl Engine {
                 });
             }
             Cause::Pause => self.release_paused(id),
-            Cause::Host(_) | Cause::Snapshot => {
+            Cause::Host(_) | Cause::Snapshot | Cause::Shutdown => {
                 self.release(id, |reply| reply.error("ERR the host did not answer in time"))
             }
         }
@@ -96,25 +91,6 @@ impl Engine {
         for id in paused {
             self.release_paused(id);
         }
-    }
-
-    /// Frees a slice of large values that were unlinked. True if some are left.
-    fn free_slice(&mut self) -> bool {
-        let Some(garbage) = self.keyspace.garbage.last_mut() else { return false };
-        let left = match garbage {
-            Garbage::Value(Value::Int(_) | Value::String(_)) => false,
-            Garbage::Value(Value::List(list)) => list.take_chunk().is_some(),
-            Garbage::Value(Value::Set(set)) => set.drain_some(FREED_PER_SLICE),
-            Garbage::Value(Value::Hash(hash)) => hash.drain_some(FREED_PER_SLICE),
-            Garbage::Value(Value::Zset(zset)) => zset.drain_some(FREED_PER_SLICE),
-            Garbage::Keys(table) => table.drain_some(FREED_PER_SLICE),
-            Garbage::Index(table) => table.drain_some(FREED_PER_SLICE),
-        };
-        if !left {
-            self.keyspace.garbage.pop();
-            self.keyspace.stats.lazyfreed += 1;
-        }
-        !self.keyspace.garbage.is_empty()
     }
 
     /// Once a round: rates, peaks, idle clients, soft limits, save points.
@@ -151,6 +127,29 @@ impl Engine {
         }
         for id in swollen {
             self.server.check_output_limit(id);
+        }
+        self.evict_clients();
+    }
+
+    /// Closes the largest clients while all of them together are over `maxmemory-clients`.
+    fn evict_clients(&mut self) {
+        let config = &self.server.config;
+        let limit = config.maxmemory_clients.bytes(config.maxmemory);
+        if limit == 0 {
+            return;
+        }
+        let mut sizes: Vec<(usize, ClientId)> =
+            self.server.clients.iter().filter(|c| !c.no_evict && !c.doomed).map(|c| (c.memory_bytes(), c.handle)).collect();
+        let mut total: u64 = sizes.iter().map(|(bytes, _)| *bytes as u64).sum();
+        sizes.sort_unstable();
+        while total > limit
+            && let Some((bytes, id)) = sizes.pop()
+        {
+            total -= bytes as u64;
+            self.server.stats.evicted_clients += 1;
+            let text = format!("Evicting client: id={} tot-mem={bytes}", self.server.clients[id].id);
+            self.server.close_now(id);
+            self.server.log(LogLevel::Notice, text);
         }
     }
 }

@@ -1,4 +1,57 @@
-//! The native server.
+//! The native server: sockets, files, signals and clocks around the engine.
+//!
+//! One thread owns the engine and polls its sockets, so there is no hop between a socket and the engine;
+//! everything that waits for a disk is another thread's business. Nothing here decides about data.
+//!
+//! - [`start`]: arguments and configuration files. [`process`]: the process and its machine. [`log`].
+//! - [`listen`]: addresses to listen at. [`connection`]: a socket and what is still to be written to it.
+//! - [`ready`]: who can go on. [`pump`]: the loop. [`clock`], [`memory`]: what is measured.
 
-/// Runs the server until it is told to stop.
-pub fn run() {}
+pub mod clock;
+pub mod connection;
+pub mod listen;
+pub mod log;
+pub mod memory;
+pub mod process;
+pub mod pump;
+pub mod ready;
+pub mod start;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::engine::Engine;
+use clock::Clock;
+
+/// Runs the server as the arguments say (without the program's own name) until it is told to stop.
+pub fn run(args: Vec<OsString>) -> ExitCode {
+    let setup = match start::prepare(args) {
+        Ok(setup) => setup,
+        Err(code) => return code,
+    };
+    match serve(setup) {
+        Ok(code) => code,
+        Err(reason) => {
+            log::warning(&reason);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(setup: start::Setup) -> Result<ExitCode, String> {
+    let start::Setup { mut config, host } = setup;
+    process::raise_file_limit(&mut config);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("Cannot start the event loop: {error}"))?;
+    let clock = Clock::start();
+    log::notice(&format!("Running mode=standalone, port={}.", config.port));
+    let _context = runtime.enter();
+    let listeners = listen::open(&config)?;
+    let engine = Engine::new(config, host, process::entropy(), clock.now());
+    let mut pump = pump::Pump::new(engine, clock, listeners)?;
+    pump.announce();
+    let code = runtime.block_on(tokio::task::unconstrained(std::future::poll_fn(move |cx| pump.turn(cx))));
+    Ok(code)
+}

@@ -192,7 +192,9 @@ impl Builder<'_> {
             let since_base = if kind == kind::HASH || valkey { 0 } else { reader.number()? };
             let (field, value) = (reader.string()?, reader.string()?);
             let expiry_ms = match since_base {
-                0 if kind != kind::HASH && valkey => Some(reader.millis()?).filter(|millis| *millis != VALKEY_NO_EXPIRY),
+                0 if kind != kind::HASH && valkey => {
+                    Some(reader.millis()?).filter(|millis| *millis != VALKEY_NO_EXPIRY)
+                }
                 0 => None,
                 since => Some(base.and_then(|base| base.checked_add_unsigned(since)).unwrap_or(-1)),
             };

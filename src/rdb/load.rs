@@ -256,19 +256,12 @@ impl Loader {
         Ok(len)
     }
 
-    fn entry(
-        &mut self,
-        kind: u8,
-        reader: &mut Reader,
-        sink: &mut impl Sink,
-    ) -> std::result::Result<(), RdbError> {
+    fn entry(&mut self, kind: u8, reader: &mut Reader, sink: &mut impl Sink) -> std::result::Result<(), RdbError> {
         let key = reader.string().map_err(|kind| self.error(kind, 1))?;
         let attributes = std::mem::take(&mut self.attributes);
         let builder = Builder { limits: &self.limits, dialect: self.dialect, seed: sink.seed() };
         let done = match builder.value(kind, reader) {
-            Ok(Some(value)) => {
-                sink.entry(Entry { key: &key, value, attributes }).map_err(RdbErrorKind::Refused)
-            }
+            Ok(Some(value)) => sink.entry(Entry { key: &key, value, attributes }).map_err(RdbErrorKind::Refused),
             Ok(None) => {
                 sink.note(Note::EmptyKey(&key));
                 Ok(())

@@ -11,12 +11,12 @@
 //!
 //! It knows no clock, no keyspace and no configuration. Redis' counterpart: `rdb.c`.
 
-mod head;
 mod build;
 mod crc64;
 mod dump;
 mod encode;
 mod error;
+mod head;
 mod load;
 mod lzf;
 mod opcode;
@@ -27,11 +27,11 @@ mod tests;
 mod write;
 mod ziplist;
 
-pub use head::{Aux, ReplicationAux};
 pub use build::Limits;
 pub use crc64::Crc64;
 pub use dump::{RestoreError, dump, restore};
 pub use error::{RdbError, RdbErrorKind};
+pub use head::{Aux, ReplicationAux};
 pub use load::{Attributes, Entry, Loader, Note, Sink};
 pub use opcode::Format;
 pub use write::Writer;

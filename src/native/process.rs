@@ -1,0 +1,239 @@
+//! The process and its machine: limits, signals, the background, and the figures INFO shows.
+//!
+//! All calls to the C library but those of the log stand here.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use crate::engine::config::{Config, Supervised};
+use crate::engine::host::{Host, Resources};
+
+use super::{clock, log, memory};
+
+/// Files the server needs besides those of its clients.
+const RESERVED_FILES: u64 = 32;
+
+/// The name and version of the allocator.
+pub const ALLOCATOR: &str = "mimalloc";
+
+/// What the engine is told of the world.
+pub fn host(config_file: &str) -> Host {
+    let executable = std::env::current_exe().map(|path| path.to_string_lossy().into_owned());
+    Host {
+        stopwatch_ns: clock::stopwatch_ns,
+        used_memory: memory::used_bytes,
+        resources,
+        pid: std::process::id(),
+        os: operating_system(),
+        executable: executable.unwrap_or_default(),
+        config_file: config_file.to_owned(),
+        multiplexing: if cfg!(target_os = "linux") { "epoll" } else { "kqueue" },
+        allocator: ALLOCATOR,
+        total_memory: total_memory(),
+    }
+}
+
+/// A seed from the system's source of chance.
+pub fn entropy() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+fn operating_system() -> String {
+    // SAFETY: all bit patterns of the struct are valid, zero included.
+    let mut names: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live value.
+    if unsafe { libc::uname(&mut names) } != 0 {
+        return std::env::consts::OS.to_owned();
+    }
+    // SAFETY: uname ends each field with a zero byte.
+    let text = |field: &[libc::c_char]| unsafe { CStr::from_ptr(field.as_ptr()) }.to_string_lossy().into_owned();
+    format!("{} {} {}", text(&names.sysname), text(&names.release), text(&names.machine))
+}
+
+fn total_memory() -> u64 {
+    // SAFETY: sysconf only reads.
+    let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    if pages > 0 && size > 0 { pages as u64 * size as u64 } else { 0 }
+}
+
+fn usage(who: libc::c_int) -> libc::rusage {
+    // SAFETY: all bit patterns of the struct are valid, zero included.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live value.
+    unsafe { libc::getrusage(who, &mut usage) };
+    usage
+}
+
+/// What the system says of this process.
+pub fn resources() -> Resources {
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let all = usage(libc::RUSAGE_SELF);
+    #[cfg(target_os = "linux")]
+    let main = usage(libc::RUSAGE_THREAD);
+    #[cfg(not(target_os = "linux"))]
+    let main = all;
+    let unit = if cfg!(target_os = "linux") { 1024 } else { 1 };
+    let peak = all.ru_maxrss as u64 * unit;
+    Resources {
+        rss: resident_bytes().unwrap_or(peak),
+        peak_rss: peak,
+        cpu_user: seconds(all.ru_utime),
+        cpu_sys: seconds(all.ru_stime),
+        cpu_user_main: seconds(main.ru_utime),
+        cpu_sys_main: seconds(main.ru_stime),
+    }
+}
+
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    // SAFETY: sysconf only reads.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Some(pages * size as u64)
+}
+
+/// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what can be had.
+pub fn raise_file_limit(config: &mut Config) {
+    let wanted = u64::from(config.maxclients) + RESERVED_FILES;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live value.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 || limit.rlim_cur >= wanted {
+        return;
+    }
+    let had = limit.rlim_cur;
+    let try_limit = |files: u64| {
+        let raised = libc::rlimit { rlim_cur: files, rlim_max: limit.rlim_max.max(files) };
+        // SAFETY: the pointer is to a live value.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 }
+    };
+    if try_limit(wanted) {
+        return log::notice(&format!("Increased maximum number of open files to {wanted} (it was {had})."));
+    }
+    let best = if limit.rlim_max > had && try_limit(limit.rlim_max) { limit.rlim_max } else { had };
+    let fits = best.saturating_sub(RESERVED_FILES).max(1) as u32;
+    log::warning(&format!(
+        "maxclients {} needs {wanted} open files, but this process may open only {best}. maxclients is now {fits}; \
+         raise the limit with 'ulimit -n {wanted}' to have more.",
+        config.maxclients
+    ));
+    config.maxclients = fits;
+}
+
+/// Whether more files may be opened so that `clients` clients fit.
+pub fn permits_clients(clients: u32) -> Result<(), String> {
+    let wanted = u64::from(clients) + RESERVED_FILES;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live value.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 || limit.rlim_cur >= wanted {
+        return Ok(());
+    }
+    let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+    // SAFETY: the pointer is to a live value.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
+        return Ok(());
+    }
+    Err("The operating system is not able to handle the specified number of clients".to_owned())
+}
+
+/// Goes into the background: a new session, no terminal. Call it while there is one thread.
+///
+/// # Errors
+/// The system has no room for another process.
+pub fn daemonize() -> io::Result<()> {
+    // SAFETY: no other thread exists yet, so the child is complete.
+    match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {}
+        // SAFETY: the parent leaves at once, without running anything of the child's.
+        _ => unsafe { libc::_exit(0) },
+    }
+    // SAFETY: the descriptors are those of the process, and the path ends with a zero byte.
+    unsafe {
+        libc::setsid();
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        if null >= 0 {
+            for fd in 0..3 {
+                libc::dup2(null, fd);
+            }
+            if null > 2 {
+                libc::close(null);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ignores the hang-up of a terminal, as a server should. (A broken pipe is ignored already.)
+pub fn ignore_hangup() {
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
+/// Whether a supervisor waits for the server to say when it is ready.
+pub fn is_supervised(mode: Supervised) -> bool {
+    let systemd = std::env::var_os("NOTIFY_SOCKET").is_some();
+    let upstart = std::env::var_os("UPSTART_JOB").is_some();
+    match mode {
+        Supervised::No => false,
+        Supervised::Systemd => systemd,
+        Supervised::Upstart => upstart,
+        Supervised::Auto => systemd || upstart,
+    }
+}
+
+/// Tells the supervisor that the server is ready.
+pub fn tell_ready(mode: Supervised) {
+    if matches!(mode, Supervised::Upstart | Supervised::Auto) && std::env::var_os("UPSTART_JOB").is_some() {
+        log::notice("supervised by upstart, will stop to signal readiness");
+        // SAFETY: raise only sends the process a signal; upstart continues it.
+        unsafe { libc::raise(libc::SIGSTOP) };
+    }
+    notify_systemd(mode, "STATUS=Ready to accept connections\nREADY=1\n");
+}
+
+/// Tells the supervisor that the server is leaving.
+pub fn tell_stopping(mode: Supervised) {
+    notify_systemd(mode, "STOPPING=1\n");
+}
+
+fn notify_systemd(mode: Supervised, text: &str) {
+    if !matches!(mode, Supervised::Systemd | Supervised::Auto) {
+        return;
+    }
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        if mode == Supervised::Systemd {
+            log::warning("supervised by systemd is configured, but NOTIFY_SOCKET is not set");
+        }
+        return;
+    };
+    let sent = UnixDatagram::unbound().and_then(|socket| send_to(&socket, text, Path::new(&path)));
+    if let Err(error) = sent {
+        log::warning(&format!("Cannot tell systemd: {error}"));
+    }
+}
+
+/// Sends to a path, or to an abstract name if it starts with `@`.
+fn send_to(socket: &UnixDatagram, text: &str, path: &Path) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::net::SocketAddr;
+        if let Some(name) = path.as_os_str().as_bytes().strip_prefix(b"@") {
+            return socket.send_to_addr(text.as_bytes(), &SocketAddr::from_abstract_name(name)?);
+        }
+    }
+    socket.send_to(text.as_bytes(), path)
+}
+
+/// The number of a group, by its name.
+pub fn group_id(name: &[u8]) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name ends with a zero byte; this runs at start, while nobody else asks.
+    let group = unsafe { libc::getgrnam(name.as_ptr()) };
+    // SAFETY: getgrnam gives null or a pointer that is good until the next call.
+    (!group.is_null()).then(|| unsafe { (*group).gr_gid })
+}

@@ -1,0 +1,432 @@
+//! The loop: everything that is ready is fed to the engine, then everything that is to leave is dealt with.
+//!
+//! One turn is one batch: inputs of all sources that the system reported at once, then one drain. What
+//! leaves is stored before it is sent. Replies are written directly; what a socket does not take
+//! stays with its connection, so a slow reader holds up nobody else. Redis' counterpart: `ae.c`,
+//! `networking.c`, `beforeSleep`.
+
+use std::io;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Sleep;
+
+use crate::engine::client::{ClientId, Peer};
+use crate::engine::config::ShutdownOptions;
+use crate::engine::host::{Ask, Report};
+use crate::engine::time::{MonoTime, Now};
+use crate::engine::{Engine, Outbox};
+
+use super::clock::Clock;
+use super::connection::{Connection, Read, Stream};
+use super::listen::{self, Listener};
+use super::ready::{Flag, Ready, Token};
+use super::{log, process};
+
+/// One read takes at most so many bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Connections accepted in one turn by one listener.
+const ACCEPTS: usize = 1000;
+
+/// Sources of events other than connections.
+struct Source {
+    flag: Arc<Flag>,
+    waker: Waker,
+}
+
+impl Source {
+    fn new(ready: &Ready, token: Token) -> Source {
+        let flag = ready.flag(token);
+        let waker = Waker::from(flag.clone());
+        waker.wake_by_ref();
+        Source { flag, waker }
+    }
+}
+
+/// The loop's state.
+pub struct Pump {
+    engine: Engine,
+    clock: Clock,
+    ready: Ready,
+    tokens: Vec<Token>,
+    listeners: Vec<(Listener, Source)>,
+    connections: Vec<Option<Box<Connection>>>,
+    free: Vec<u32>,
+    /// Where the connection of a client is, by [`ClientId::index`].
+    slots: Vec<u32>,
+    buffer: Vec<u8>,
+    outbox: Outbox,
+    timer: Pin<Box<Sleep>>,
+    armed: MonoTime,
+    timer_source: Source,
+    signals: Source,
+    interrupt: Signal,
+    terminate: Signal,
+    interrupted: bool,
+    /// Accepting failed for want of something: try again with the next tick.
+    starved: bool,
+    exit: Option<ExitCode>,
+}
+
+impl Pump {
+    /// The loop around an engine. Call it within the runtime.
+    ///
+    /// # Errors
+    /// Signals cannot be received.
+    pub fn new(engine: Engine, clock: Clock, listeners: Vec<Listener>) -> Result<Pump, String> {
+        let ready = Ready::default();
+        let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
+        let mut pump = Pump {
+            engine,
+            clock,
+            tokens: Vec::new(),
+            listeners: Vec::new(),
+            connections: Vec::new(),
+            free: Vec::new(),
+            slots: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            outbox: Outbox::default(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: MonoTime::default(),
+            timer_source: Source::new(&ready, Token::Timer),
+            signals: Source::new(&ready, Token::Signals),
+            interrupt: signal(SignalKind::interrupt()).map_err(fail)?,
+            terminate: signal(SignalKind::terminate()).map_err(fail)?,
+            interrupted: false,
+            starved: false,
+            exit: None,
+            ready,
+        };
+        pump.set_listeners(listeners);
+        Ok(pump)
+    }
+
+    fn set_listeners(&mut self, listeners: Vec<Listener>) {
+        let source = |at: usize| Source::new(&self.ready, Token::Listener(at as u32));
+        self.listeners = listeners.into_iter().enumerate().map(|(at, listener)| (listener, source(at))).collect();
+    }
+
+    /// Says that the server is ready.
+    pub fn announce(&mut self) {
+        let config = self.engine.config();
+        log::notice("Server initialized");
+        if self.listeners.iter().any(|(listener, _)| matches!(listener, Listener::Tcp(_))) {
+            log::notice("Ready to accept connections tcp");
+        }
+        if self.listeners.iter().any(|(listener, _)| matches!(listener, Listener::Unix(..))) {
+            log::notice("Ready to accept connections unix");
+        }
+        process::tell_ready(config.supervised);
+        if log::is_terminal() {
+            let (port, dir) = (config.port, String::from_utf8_lossy(&config.dir));
+            let connect = match port {
+                0 => format!("redis-cli -s {}", String::from_utf8_lossy(&config.unixsocket)),
+                _ => format!("redis-cli -p {port}"),
+            };
+            println!();
+            println!("  Haversack {}, at home on port {port}", env!("CARGO_PKG_VERSION"));
+            println!("  Data folder:  {dir}");
+            println!("  To connect:   {connect}");
+            println!("  To stop:      Ctrl-C, or SHUTDOWN from a client");
+            println!();
+        }
+    }
+
+    /// One turn: everything that is ready. Ends with the exit code of the process.
+    pub fn turn(&mut self, cx: &mut Context) -> Poll<ExitCode> {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        self.ready.take(cx.waker(), &mut tokens);
+        let now = self.clock.now();
+        for token in tokens.drain(..) {
+            match token {
+                Token::Connection(slot) => self.serve(now, slot),
+                Token::Listener(at) => self.accept(now, at as usize),
+                Token::Signals => self.hear_signals(now),
+                Token::Timer => self.timer_source.flag.rearm(),
+                Token::Storage => {}
+            }
+        }
+        self.tokens = tokens;
+        if self.engine.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
+            self.engine.tick(now);
+            self.feed_starved();
+        }
+        self.dispatch(now);
+        if let Some(code) = self.exit {
+            return Poll::Ready(code);
+        }
+        self.set_timer(cx);
+        Poll::Pending
+    }
+
+    /// Sets the timer for the engine's next deadline. One that is set too early only costs a turn.
+    fn set_timer(&mut self, cx: &mut Context) {
+        let Some(deadline) = self.engine.next_deadline() else { return };
+        let now = self.clock.now().mono;
+        if deadline <= now {
+            return cx.waker().wake_by_ref();
+        }
+        if self.armed <= now || deadline < self.armed {
+            self.armed = deadline;
+            self.timer.as_mut().reset(self.clock.instant(deadline).into());
+            let mut cx = Context::from_waker(&self.timer_source.waker);
+            if self.timer.as_mut().poll(&mut cx).is_ready() {
+                self.timer_source.waker.wake_by_ref();
+            }
+        }
+    }
+
+    // ---- Inputs ----
+
+    fn serve(&mut self, now: Now, slot: u32) {
+        let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else { return };
+        connection.flag.rearm();
+        match connection.flush() {
+            Ok(0) => {}
+            Ok(bytes) => {
+                if let Some(client) = connection.client {
+                    self.engine.report(now, Report::Sent { client, bytes });
+                }
+            }
+            Err(_) => return self.hang_up(now, slot),
+        }
+        let mut fed = false;
+        loop {
+            match connection.read(&mut self.buffer) {
+                Read::Nothing => break,
+                Read::Bytes(read, more) => {
+                    fed = true;
+                    if let Some(client) = connection.client {
+                        self.engine.receive(now, client, &self.buffer[..read]);
+                    }
+                    if more {
+                        connection.flag.raise();
+                        break;
+                    }
+                }
+                // The replies to what came before the end go out first.
+                Read::End if fed => {
+                    connection.flag.raise();
+                    break;
+                }
+                Read::End => {
+                    self.end_client(now, slot);
+                    return self.close_if_flushed(slot);
+                }
+            }
+        }
+        if self.connections[slot as usize].as_ref().is_some_and(|connection| connection.client.is_none()) {
+            self.close_if_flushed(slot);
+        }
+    }
+
+    /// The other side sends nothing any more: its client goes, what is to be written stays.
+    fn end_client(&mut self, now: Now, slot: u32) {
+        if let Some(connection) = &mut self.connections[slot as usize]
+            && let Some(client) = connection.client.take()
+        {
+            self.engine.disconnect(now, client);
+        }
+    }
+
+    /// The other side has gone.
+    fn hang_up(&mut self, now: Now, slot: u32) {
+        self.end_client(now, slot);
+        self.close(slot);
+    }
+
+    fn close_if_flushed(&mut self, slot: u32) {
+        if self.connections[slot as usize].as_ref().is_some_and(|connection| connection.is_flushed()) {
+            self.close(slot);
+        }
+    }
+
+    fn close(&mut self, slot: u32) {
+        if self.connections[slot as usize].take().is_some() {
+            self.free.push(slot);
+        }
+    }
+
+    fn accept(&mut self, now: Now, at: usize) {
+        if let Some((_, source)) = self.listeners.get(at) {
+            source.flag.rearm();
+        }
+        for _ in 0..ACCEPTS {
+            let Some((listener, source)) = self.listeners.get(at) else { return };
+            let mut cx = Context::from_waker(&source.waker);
+            let keepalive = self.engine.config().tcp_keepalive;
+            let accepted = match listener {
+                Listener::Tcp(listener) => listener.poll_accept(&mut cx).map_ok(|(stream, addr)| {
+                    listen::tune(&stream, keepalive);
+                    let peer = tcp_peer(&stream, addr);
+                    (Stream::Tcp(stream), peer)
+                }),
+                Listener::Unix(listener, path) => listener.poll_accept(&mut cx).map_ok(|(stream, _)| {
+                    let peer = unix_peer(&stream, &path.to_string_lossy());
+                    (Stream::Unix(stream), peer)
+                }),
+            };
+            match accepted {
+                Poll::Pending => return,
+                Poll::Ready(Ok((stream, peer))) => self.welcome(now, stream, peer),
+                Poll::Ready(Err(error)) => {
+                    log::warning(&format!("Accepting client connection: {error}"));
+                    self.starved = true;
+                    return;
+                }
+            }
+        }
+        if let Some((_, source)) = self.listeners.get(at) {
+            source.waker.wake_by_ref();
+        }
+    }
+
+    /// Listeners that could not accept try again.
+    fn feed_starved(&mut self) {
+        if std::mem::take(&mut self.starved) {
+            for (_, source) in &self.listeners {
+                source.waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn welcome(&mut self, now: Now, stream: Stream, peer: Peer) {
+        let client = self.engine.connect(now, peer);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() as u32 - 1
+        });
+        let flag = self.ready.flag(Token::Connection(slot));
+        flag.raise();
+        self.connections[slot as usize] = Some(Box::new(Connection::new(stream, client, flag)));
+        let index = client.index();
+        if index >= self.slots.len() {
+            self.slots.resize(index + 1, u32::MAX);
+        }
+        self.slots[index] = slot;
+    }
+
+    fn hear_signals(&mut self, now: Now) {
+        self.signals.flag.rearm();
+        let waker = self.signals.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        while let Poll::Ready(Some(())) = self.interrupt.poll_recv(&mut cx) {
+            if self.interrupted {
+                log::warning("You insist... exiting now.");
+                self.exit = Some(ExitCode::FAILURE);
+                return;
+            }
+            self.interrupted = true;
+            let options = self.engine.config().shutdown_on_sigint;
+            self.terminate(now, "SIGINT", options);
+        }
+        while let Poll::Ready(Some(())) = self.terminate.poll_recv(&mut cx) {
+            let options = self.engine.config().shutdown_on_sigterm;
+            self.terminate(now, "SIGTERM", options);
+        }
+    }
+
+    fn terminate(&mut self, now: Now, name: &str, options: ShutdownOptions) {
+        log::warning(&format!("Received {name} scheduling shutdown..."));
+        let save = match (options.save, options.nosave) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        };
+        self.engine.report(now, Report::Terminate { save, force: options.force });
+    }
+
+    // ---- Outputs ----
+
+    /// Deals with everything that is to leave the engine.
+    fn dispatch(&mut self, now: Now) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        self.engine.drain(&mut outbox);
+        outbox.append.clear();
+        for ask in outbox.asks.drain(..) {
+            self.answer(ask);
+        }
+        for (client, bytes) in outbox.sends.drain(..) {
+            if let Some(buffer) = self.send(now, client, bytes) {
+                outbox.spare.push(buffer);
+            }
+        }
+        for client in outbox.closes.drain(..) {
+            if let Some(slot) = self.slot_of(client) {
+                self.forget(slot);
+                self.close_if_flushed(slot);
+            }
+        }
+        for client in outbox.drops.drain(..) {
+            if let Some(slot) = self.slot_of(client) {
+                self.close(slot);
+            }
+        }
+        self.outbox = outbox;
+    }
+
+    fn slot_of(&self, client: ClientId) -> Option<u32> {
+        let slot = *self.slots.get(client.index())?;
+        let connection = self.connections.get(slot as usize)?.as_ref()?;
+        (connection.client == Some(client)).then_some(slot)
+    }
+
+    fn forget(&mut self, slot: u32) {
+        if let Some(connection) = &mut self.connections[slot as usize] {
+            connection.client = None;
+        }
+    }
+
+    fn send(&mut self, now: Now, client: ClientId, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        let slot = self.slot_of(client)?;
+        let connection = self.connections[slot as usize].as_deref_mut()?;
+        match connection.send(bytes) {
+            Ok((bytes, spare)) => {
+                if bytes > 0 {
+                    self.engine.report(now, Report::Sent { client, bytes });
+                }
+                spare
+            }
+            Err(_) => {
+                self.hang_up(now, slot);
+                None
+            }
+        }
+    }
+
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Log { level, text } => log::write(level, &text),
+            Ask::Stall { micros } => std::thread::sleep(Duration::from_micros(micros)),
+            Ask::Exit => {
+                process::tell_stopping(self.engine.config().supervised);
+                log::warning("Haversack is now ready to exit, bye bye...");
+                self.exit = Some(ExitCode::SUCCESS);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn tcp_peer(stream: &TcpStream, addr: std::net::SocketAddr) -> Peer {
+    use std::os::fd::AsRawFd;
+    Peer {
+        addr: addr.to_string(),
+        laddr: stream.local_addr().map(|addr| addr.to_string()).unwrap_or_default(),
+        fd: stream.as_raw_fd(),
+        unix_socket: false,
+        local: addr.ip().is_loopback(),
+    }
+}
+
+fn unix_peer(stream: &UnixStream, path: &str) -> Peer {
+    use std::os::fd::AsRawFd;
+    let addr = format!("{path}:0");
+    Peer { laddr: addr.clone(), addr, fd: stream.as_raw_fd(), unix_socket: true, local: true }
+}

@@ -1,0 +1,92 @@
+//! Who can go on: sources of events that have something to do, in the order they said so.
+//!
+//! Every source (a connection, a listener, the timer, the storage thread) has a [`Flag`] that makes the
+//! waker it is polled with. A wake puts its token on the list, once, and wakes the pump; so one turn
+//! of the pump deals with everything the system reported at once. Wakes may come from any thread.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+
+/// A source of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// The connection in this slot.
+    Connection(u32),
+    /// The listener with this index.
+    Listener(u32),
+    /// The signals of the process.
+    Signals,
+    /// The timer.
+    Timer,
+    /// Reports of the storage thread.
+    Storage,
+}
+
+#[derive(Default)]
+struct List {
+    tokens: Vec<Token>,
+    pump: Option<Waker>,
+}
+
+/// The list of tokens that are ready.
+#[derive(Clone, Default)]
+pub struct Ready(Arc<Mutex<List>>);
+
+/// What a source is woken by.
+pub struct Flag {
+    token: Token,
+    queued: AtomicBool,
+    list: Ready,
+}
+
+impl Ready {
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A flag for a source.
+    pub fn flag(&self, token: Token) -> Arc<Flag> {
+        Arc::new(Flag { token, queued: AtomicBool::new(false), list: self.clone() })
+    }
+
+    /// Moves the ready tokens to `tokens`, which must be empty; `pump` is woken when others come.
+    pub fn take(&self, pump: &Waker, tokens: &mut Vec<Token>) {
+        let mut list = self.lock();
+        std::mem::swap(&mut list.tokens, tokens);
+        if list.pump.as_ref().is_none_or(|known| !known.will_wake(pump)) {
+            list.pump = Some(pump.clone());
+        }
+    }
+}
+
+impl Flag {
+    /// Puts the source on the list, as if it had been woken.
+    pub fn raise(self: &Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    /// Lets the next wake through: call it before the source is polled.
+    pub fn rearm(&self) {
+        self.queued.store(false, Ordering::Release);
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut list = self.list.lock();
+        list.tokens.push(self.token);
+        if list.tokens.len() == 1
+            && let Some(pump) = &list.pump
+        {
+            pump.wake_by_ref();
+        }
+    }
+}

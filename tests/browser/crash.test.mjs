@@ -1,0 +1,75 @@
+// The whole browser is killed while it writes: what was promised is there afterwards, and nothing is torn.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { call, launch, site } from "./browser.mjs";
+
+// Each round kills at another moment: after this many promises, in the middle of what follows.
+const ROUNDS = [1, 7, 40];
+
+for (const fsync of ["always", "everysec"]) {
+  test(`appendfsync ${fsync}: every promised write survives SIGKILL`, async (t) => {
+    const place = await site();
+    t.after(() => place.close());
+    let promised = 0;
+    for (const after of ROUNDS) {
+      const goal = promised + after;
+      promised = await writeUntilKilled(place, fsync, promised, goal);
+      await check(place, fsync, promised);
+    }
+  });
+}
+
+// Writes pairs of keys in transactions until `goal` is promised, then kills. Returns how many were promised.
+async function writeUntilKilled(place, fsync, from, goal) {
+  const browser = await launch(place);
+  const page = await browser.open(`?db=crash-${fsync}&fsync=${fsync}`);
+  let promised = from;
+  let reached;
+  const enough = new Promise((resolve) => (reached = resolve));
+  await page.exposeFunction("promise", (number) => {
+    promised = Math.max(promised, number);
+    if (promised >= goal) reached();
+  });
+  // With `always` a reply is the promise. Otherwise flush() is.
+  page
+    .evaluate(
+      async ([mode, first]) => {
+        const filler = "x".repeat(2000);
+        for (let number = first + 1; ; number += 1) {
+          const pair = ["MSET", `a:${number}`, `${number}${filler}`, `b:${number}`, `${number}${filler}`];
+          await globalThis.haversack.call(pair);
+          if (mode !== "always") {
+            if (number % 5 !== 0) continue;
+            await globalThis.haversack.flush();
+          }
+          globalThis.promise(number);
+        }
+      },
+      [fsync, from],
+    )
+    .catch(() => {}); // it ends with the browser
+  await enough;
+  await browser.kill();
+  return promised;
+}
+
+async function check(place, fsync, promised) {
+  const browser = await launch(place);
+  try {
+    const page = await browser.open(`?db=crash-${fsync}&fsync=${fsync}`);
+    const filler = "x".repeat(2000);
+    for (let number = 1; number <= promised; number += 1) {
+      assert.equal(await call(page, "GET", `a:${number}`), `${number}${filler}`, `a:${number} of ${promised} promised`);
+    }
+    // What was not promised may be there, but only as whole commands and without gaps.
+    const size = await call(page, "DBSIZE");
+    assert.ok(size >= promised * 2 && size % 2 === 0, `${size} keys for ${promised} promised pairs`);
+    assert.equal(await call(page, "EXISTS", ...pairs(size / 2)), size);
+  } finally {
+    await browser.close();
+  }
+}
+
+function pairs(count) {
+  return Array.from({ length: count }, (_, i) => [`a:${i + 1}`, `b:${i + 1}`]).flat();
+}

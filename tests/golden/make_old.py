@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Makes a snapshot with the encodings of old versions, and has a real server say what is in it.
+
+make_old.py SERVER-BINARY FOLDER [pre-ga]: no server writes these any more, but Redis 8.2 loads them. With
+pre-ga, the expiring hash fields of the release candidates of Redis 7.4 instead.
+"""
+import os, struct, sys
+from make import LATER, Server, crc64
+
+
+def length(n):
+    return bytes([n]) if n < 64 else struct.pack(">H", 0x4000 | n) if n < 16384 else b"\x80" + struct.pack(">I", n)
+
+
+def string(data):
+    return length(len(data)) + data
+
+
+def strings(*items):
+    return length(len(items)) + b"".join(string(item) for item in items)
+
+
+def ziplist(*items):
+    body, before, last = b"", 0, 10
+    for item in items:
+        if isinstance(item, int):
+            for low, high, head, size in (
+                (0, 12, None, 0), (-128, 127, 0xFE, 1), (-(1 << 15), (1 << 15) - 1, 0xC0, 2),
+                (-(1 << 23), (1 << 23) - 1, 0xF0, 3), (-(1 << 31), (1 << 31) - 1, 0xD0, 4),
+                (-(1 << 63), (1 << 63) - 1, 0xE0, 8),
+            ):
+                if low <= item <= high:
+                    break
+            entry = bytes([0xF1 + item]) if head is None else bytes([head]) + item.to_bytes(size, "little", signed=True)
+        elif len(item) < 64:
+            entry = bytes([len(item)]) + item
+        elif len(item) < 16384:
+            entry = struct.pack(">H", 0x4000 | len(item)) + item
+        else:
+            entry = b"\x80" + struct.pack(">I", len(item)) + item
+        entry = (bytes([before]) if before < 254 else b"\xfe" + struct.pack("<I", before)) + entry
+        last, before = 10 + len(body), len(entry)
+        body += entry
+    return struct.pack("<IIH", 11 + len(body), last, len(items)) + body + b"\xff"
+
+
+def zipmap(*pairs):
+    out = bytes([len(pairs)])
+    for field, value, free in pairs:
+        out += bytes([len(field)]) + field
+        out += bytes([len(value)]) if len(value) < 254 else b"\xfe" + struct.pack("<I", len(value))
+        out += bytes([free]) + value + b"?" * free
+    return out + b"\xff"
+
+
+def text_score(score):
+    return b"\xfe" if score == float("inf") else b"\xff" if score == -float("inf") else string(b"%.17g" % score)
+
+
+def entry(kind, key, body):
+    return bytes([kind]) + string(key) + body
+
+
+INTS = [0, 12, 13, -1, -128, 127, 300, -300, 100000, -100000, 1 << 24, -(1 << 31), 1 << 40, -(1 << 63)]
+SCORES = [-float("inf"), -1.5, 0, 0.1, 2, 1e20, float("inf")]
+
+
+def snapshot():
+    yield b"REDIS0009"
+    yield b"\xfa" + string(b"redis-ver") + string(b"5.0.0")
+    yield b"\xfe\x00\xfb\x10\x02"
+    yield b"\xfd" + struct.pack("<i", LATER // 2000) + entry(0, b"expires in seconds", string(b"x"))
+    yield b"\xfc" + struct.pack("<q", LATER) + b"\xf8\x05" + entry(0, b"idle", string(b"x"))
+    yield b"\xf9\xc8" + entry(0, b"frequent", b"\xc3\x05\x0a\x00a\xe0\x00\x00")
+    yield entry(1, b"list", strings(b"a", b"b", b"10", b""))
+    yield entry(10, b"list ziplist", string(ziplist(*INTS, b"", b"a" * 63, b"b" * 64, b"c" * 300, b"d" * 16400, b"12")))
+    yield entry(14, b"list quicklist", strings(ziplist(b"a", 1), ziplist(b"b", *range(100)), ziplist(b"c")))
+    yield entry(2, b"set", strings(b"a", b"b", b"-7"))
+    yield entry(2, b"set of ints", strings(b"1", b"200000", b"-7"))
+    yield entry(3, b"zset", length(len(SCORES)) + b"".join(string(b"m%d" % i) + text_score(s) for i, s in enumerate(SCORES)))
+    yield entry(12, b"zset ziplist", string(ziplist(b"low", b"-1.5", 77, 2, b"a", 2, b"high", b"3.25")))
+    yield entry(4, b"hash", strings(b"f", b"v", b"n", b"1").replace(b"\x04", b"\x02", 1))
+    yield entry(9, b"hash zipmap", string(zipmap((b"f", b"v", 0), (b"free", b"space", 3), (b"long", b"l" * 300, 0))))
+    yield entry(13, b"hash ziplist", string(ziplist(b"f", b"v", 5, 6, b"long", b"l" * 60)))
+    yield b"\xff"
+
+
+def listpack(*items):
+    """Of strings below 64 bytes and integers of any size."""
+    body = b""
+    for item in items:
+        entry = b"\xf4" + struct.pack("<q", item) if isinstance(item, int) else bytes([0x80 | len(item)]) + item
+        body += entry + bytes([len(entry)])
+    return struct.pack("<IH", 7 + len(body), len(items)) + body + b"\xff"
+
+
+def pre_ga():
+    yield b"REDIS0012\xfe\x00"
+    late = b"\x81" + struct.pack(">Q", LATER)
+    yield entry(22, b"fields", b"\x02" + late + string(b"a") + string(b"1") + b"\x00" + string(b"b") + string(b"2"))
+    yield entry(23, b"packed", string(listpack(b"a", b"x", LATER, b"b", b"y", LATER + 7, b"c", b"z", 0)))
+    yield b"\xff"
+
+
+def main():
+    binary, folder, *rest = sys.argv[1:]
+    data = b"".join(pre_ga() if rest == ["pre-ga"] else snapshot())
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "dump.rdb")
+    with open(path, "wb") as out:
+        out.write(data + struct.pack("<Q", crc64(data)))
+    server = Server(binary, path)
+    try:
+        with open(os.path.join(folder, "keys.tsv"), "w") as out:
+            out.write(server.keys())
+    finally:
+        server.stop()
+
+
+main()
