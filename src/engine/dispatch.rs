@@ -31,11 +31,7 @@ impl Engine {
         let client = &mut self.server.clients[id];
         let Some(blocked) = client.blocked.take() else { return true };
         let db = client.db;
-<<<<<<< HEAD
         let mut reply = client.take_reply();
-=======
-        let mut reply = self.take_reply(id);
->>>>>>> conn
         let start = reply.buf.len();
         // The record stays visible to the handler, which keeps its deadline.
         self.server.clients[id].blocked = Some(blocked.clone());
@@ -170,11 +166,7 @@ impl Engine {
     pub(super) fn release_paused(&mut self, id: ClientId) {
         let Some(client) = self.server.clients.find_mut(id) else { return };
         let Some(blocked) = client.blocked.take() else { return };
-<<<<<<< HEAD
         let mut reply = client.take_reply();
-=======
-        let mut reply = self.take_reply(id);
->>>>>>> conn
         self.server.blocking.leave(&mut self.keyspace, id, &blocked);
         self.execute(id, blocked.args.as_args(), &mut reply);
         self.put_back(id, &mut reply);

@@ -233,11 +233,7 @@ impl Engine {
         let max_bulk_len = self.server.config.proto_max_bulk_len as usize;
         let Some(client) = self.server.clients.find_mut(id) else { return bytes.len() };
         let mut decoder = std::mem::take(&mut client.decoder);
-<<<<<<< HEAD
         let mut reply = client.take_reply();
-=======
-        let mut reply = self.take_reply(id);
->>>>>>> conn
         let before = reply.buf.len();
         let mut at = 0;
         while at < bytes.len() {
@@ -281,15 +277,6 @@ impl Engine {
         }
         let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
         client.reply.buf.extend_from_slice(&pushed.buf);
-<<<<<<< HEAD
-=======
-    }
-
-    fn take_reply(&mut self, id: ClientId) -> Reply {
-        let Some(client) = self.server.clients.find_mut(id) else { return Reply::default() };
-        let protocol = client.reply.protocol;
-        std::mem::replace(&mut client.reply, Reply::new(protocol))
->>>>>>> conn
     }
 
     /// Runs what a client has sent before and what was kept.
