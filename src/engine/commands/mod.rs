@@ -17,11 +17,13 @@ pub mod connection;
 pub mod docs;
 pub mod help;
 pub mod scan;
+pub mod set;
+mod set_algebra;
 pub mod string;
 pub mod transactions;
 
 /// All families.
-const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, set::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {

@@ -117,9 +117,15 @@ pub fn empty(reply: &mut Reply) {
     reply.array(0);
 }
 
-/// Writes the cursor to go on with, the first half of the reply.
-pub fn next_cursor(reply: &mut Reply, cursor: u64) {
+/// Writes the reply of a scan. `walk` writes what it visits, and returns the cursor to go on with and how
+/// many values it wrote.
+pub fn reply(reply: &mut Reply, walk: impl FnOnce(&mut Reply) -> (u64, usize)) {
+    let mut elements = Reply::new(reply.protocol);
+    let (cursor, count) = walk(&mut elements);
+    reply.array(2);
     reply.bulk(number::IntBuf::new().format_u64(cursor).as_bytes());
+    reply.array(count);
+    reply.raw(&elements.buf);
 }
 
 #[cfg(test)]
