@@ -19,11 +19,22 @@ pub mod help;
 mod lcs;
 pub mod list;
 mod list_blocking;
+pub mod scan;
+pub mod set;
+mod set_algebra;
 pub mod string;
 pub mod transactions;
 
 /// All families.
-const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, list::SPECS, string::SPECS, transactions::SPECS];
+#[rustfmt::skip]
+const FAMILIES: &[&[Spec]] = &[
+    command::SPECS,
+    connection::SPECS,
+    list::SPECS,
+    set::SPECS,
+    string::SPECS,
+    transactions::SPECS,
+];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
