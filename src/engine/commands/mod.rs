@@ -15,6 +15,8 @@ pub mod client;
 pub mod command;
 pub mod connection;
 pub mod docs;
+pub mod expire;
+pub mod generic;
 pub mod help;
 mod lcs;
 pub mod list;
@@ -22,6 +24,7 @@ mod list_blocking;
 pub mod scan;
 pub mod set;
 mod set_algebra;
+pub mod scan;
 pub mod string;
 pub mod transactions;
 
@@ -35,6 +38,8 @@ const FAMILIES: &[&[Spec]] = &[
     string::SPECS,
     transactions::SPECS,
 ];
+const FAMILIES: &[&[Spec]] =
+    &[command::SPECS, connection::SPECS, expire::SPECS, generic::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
