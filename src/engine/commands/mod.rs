@@ -24,7 +24,6 @@ mod list_blocking;
 pub mod scan;
 pub mod set;
 mod set_algebra;
-pub mod scan;
 pub mod string;
 pub mod transactions;
 
@@ -33,13 +32,13 @@ pub mod transactions;
 const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
     connection::SPECS,
+    expire::SPECS,
+    generic::SPECS,
     list::SPECS,
     set::SPECS,
     string::SPECS,
     transactions::SPECS,
 ];
-const FAMILIES: &[&[Spec]] =
-    &[command::SPECS, connection::SPECS, expire::SPECS, generic::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
