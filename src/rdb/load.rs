@@ -119,7 +119,7 @@ const HEAD_LEN: usize = 9;
 /// Versions before have no checksum.
 const CHECKSUM_SINCE: u32 = 5;
 /// Bytes looked at in one go.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 16;
 
 impl Loader {
     /// A loader before the first byte. `verify` says whether the checksum must be right.
