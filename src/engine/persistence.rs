@@ -66,6 +66,9 @@ pub struct Persistence {
     /// Bytes of the log's base, and of everything.
     pub log_base_bytes: u64,
     pub log_current_bytes: u64,
+    /// Keys that the last load brought, and keys that it left out because their time had come.
+    pub loaded_keys: u64,
+    pub loaded_expired: u64,
     pub saves: u64,
     pub rewrites: u64,
 }
@@ -94,6 +97,8 @@ impl Default for Persistence {
             stored_offset: 0,
             log_base_bytes: 0,
             log_current_bytes: 0,
+            loaded_keys: 0,
+            loaded_expired: 0,
             saves: 0,
             rewrites: 0,
         }
@@ -180,6 +185,7 @@ impl Server {
         let waiting = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.step != ShutdownStep::Leaving);
         if waiting {
             self.shutdown = None;
+            self.shutdown_aborted = true;
             self.log(LogLevel::Notice, "Shutdown manually aborted.");
         }
         waiting
@@ -189,7 +195,10 @@ impl Server {
     fn sync_before_leaving(&mut self) {
         let Some(shutdown) = &mut self.shutdown else { return };
         let target = self.offset;
-        if self.persistence.log_enabled && self.persistence.log_error.is_none() && self.persistence.stored_offset < target {
+        if self.persistence.log_enabled
+            && self.persistence.log_error.is_none()
+            && self.persistence.stored_offset < target
+        {
             shutdown.step = ShutdownStep::Syncing(target);
             self.asks.push(Ask::Sync);
         } else {
@@ -237,7 +246,8 @@ impl Engine {
     }
 
     fn store_failed(&mut self, reason: String) {
-        self.server.log(LogLevel::Warning, format!("The log could not be stored: {reason}. Writes are refused until it can."));
+        self.server
+            .log(LogLevel::Warning, format!("The log could not be stored: {reason}. Writes are refused until it can."));
         self.server.persistence.log_error = Some(reason);
         if let Some(Shutdown { step: ShutdownStep::Syncing(_), force }) = self.server.shutdown.clone() {
             if force {
@@ -330,7 +340,8 @@ impl Engine {
 
     fn shutdown_failed(&mut self) {
         self.server.shutdown = None;
-        self.server.log(LogLevel::Warning, "Errors trying to shut down the server. Check the lines above for the cause.");
+        self.server
+            .log(LogLevel::Warning, "Errors trying to shut down the server. Check the lines above for the cause.");
         for id in self.blocked_clients(|cause| *cause == Cause::Shutdown) {
             self.release(id, |reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs."));
         }

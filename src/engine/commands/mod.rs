@@ -12,13 +12,17 @@ use super::error::Error;
 use super::spec::Spec;
 
 pub mod command;
+pub mod config;
 pub mod docs;
 pub mod help;
+pub mod info;
+pub mod server;
 pub mod string;
 pub mod transactions;
 
 /// All families.
-const FAMILIES: &[&[Spec]] = &[command::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] =
+    &[command::SPECS, config::SPECS, info::SPECS, server::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
