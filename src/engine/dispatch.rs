@@ -82,6 +82,9 @@ impl Engine {
         if self.server.persistence.wanted.is_some() {
             self.start_wanted_snapshot();
         }
+        if std::mem::take(&mut self.server.shutdown_aborted) {
+            self.release_shutdown_waits();
+        }
         self.server.current = None;
         // A command that waits is not over: what it is to answer is decided when it has answered.
         if let Some(client) = self.server.clients.find_mut(id).filter(|client| client.blocked.is_none()) {

@@ -174,6 +174,8 @@ impl Engine {
         self.keyspace.effects.streaming = self.server.persistence.log_enabled;
         self.keyspace.effects.forget_selected();
         self.server.persistence.loading = None;
+        (self.server.persistence.loaded_keys, self.server.persistence.loaded_expired) =
+            (load.stats.keys, load.stats.expired);
         self.server.persistence.dirty = 0;
         load.stats
     }

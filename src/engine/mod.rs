@@ -22,6 +22,7 @@ pub mod error;
 pub mod eviction;
 pub mod expiry;
 pub mod host;
+pub mod info;
 pub mod keyspace;
 pub mod keyspec;
 pub mod load;

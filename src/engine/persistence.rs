@@ -66,6 +66,9 @@ pub struct Persistence {
     /// Bytes of the log's base, and of everything.
     pub log_base_bytes: u64,
     pub log_current_bytes: u64,
+    /// Keys that the last load brought, and keys that it left out because their time had come.
+    pub loaded_keys: u64,
+    pub loaded_expired: u64,
     pub saves: u64,
     pub rewrites: u64,
 }
@@ -94,6 +97,8 @@ impl Default for Persistence {
             stored_offset: 0,
             log_base_bytes: 0,
             log_current_bytes: 0,
+            loaded_keys: 0,
+            loaded_expired: 0,
             saves: 0,
             rewrites: 0,
         }
@@ -180,6 +185,7 @@ impl Server {
         let waiting = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.step != ShutdownStep::Leaving);
         if waiting {
             self.shutdown = None;
+            self.shutdown_aborted = true;
             self.log(LogLevel::Notice, "Shutdown manually aborted.");
         }
         waiting

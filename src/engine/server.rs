@@ -44,6 +44,8 @@ pub struct Server {
     pub persistence: Persistence,
     /// A shutdown that waits for storage.
     pub shutdown: Option<Shutdown>,
+    /// A shutdown was given up just now: those who wait for it are to be told.
+    pub shutdown_aborted: bool,
     /// What clients wait for the host to do.
     pub awaited: Vec<(Ticket, Awaited)>,
     /// Commands that were slow.
@@ -60,6 +62,8 @@ pub struct Server {
     pub replication_id: String,
     /// When the engine was made.
     pub started: Now,
+    /// Bytes of memory allocated when the engine was made.
+    pub startup_memory: usize,
     /// The time of the current input.
     pub now: Now,
     /// The next bytes of the stream, not yet handed out.
@@ -85,6 +89,7 @@ impl Server {
     /// A server without clients.
     pub fn new(config: Config, host: Host, run_id: String, replication_id: String) -> Server {
         Server {
+            startup_memory: (host.used_memory)(),
             config,
             host,
             clients: Clients::default(),
@@ -93,6 +98,7 @@ impl Server {
             stats: Stats::default(),
             persistence: Persistence::default(),
             shutdown: None,
+            shutdown_aborted: false,
             awaited: Vec::new(),
             slowlog: SlowLog::default(),
             clock: Clockwork::default(),

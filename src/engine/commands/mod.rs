@@ -14,6 +14,7 @@ use super::spec::Spec;
 pub mod client;
 pub mod command;
 pub mod connection;
+pub mod config;
 pub mod docs;
 pub mod expire;
 pub mod generic;
@@ -24,6 +25,8 @@ mod list_blocking;
 pub mod scan;
 pub mod set;
 mod set_algebra;
+pub mod info;
+pub mod server;
 pub mod string;
 pub mod transactions;
 
@@ -39,6 +42,8 @@ const FAMILIES: &[&[Spec]] = &[
     string::SPECS,
     transactions::SPECS,
 ];
+const FAMILIES: &[&[Spec]] =
+    &[command::SPECS, config::SPECS, info::SPECS, server::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
