@@ -13,7 +13,7 @@ use super::effects::Event;
 use super::server::Server;
 
 /// Listeners in the order they subscribed.
-type Listeners = Vec<ClientId>;
+pub type Listeners = Vec<ClientId>;
 
 /// Who listens to what.
 #[derive(Default)]
@@ -43,6 +43,15 @@ impl PubSub {
             Kind::Channel => &mut self.channels,
             Kind::Pattern => &mut self.patterns,
             Kind::Shard => &mut self.shard_channels,
+        }
+    }
+
+    /// Everything of a kind that somebody listens to.
+    pub fn listened(&self, kind: Kind) -> &BTreeMap<Box<[u8]>, Listeners> {
+        match kind {
+            Kind::Channel => &self.channels,
+            Kind::Pattern => &self.patterns,
+            Kind::Shard => &self.shard_channels,
         }
     }
 

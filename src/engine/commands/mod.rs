@@ -16,11 +16,12 @@ pub mod command;
 pub mod connection;
 pub mod docs;
 pub mod help;
+pub mod pubsub;
 pub mod string;
 pub mod transactions;
 
 /// All families.
-const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, pubsub::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
