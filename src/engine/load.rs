@@ -96,6 +96,7 @@ impl Engine {
         self.begin(now);
         let client = self.server.clients.add(Peer { addr: "loader".into(), local: true, ..Peer::default() }, now);
         self.server.clients[client].authenticated = true;
+        self.server.clients[client].is_internal = true;
         self.server.persistence.loading =
             Some(Loading { since: now.wall.seconds(), total_bytes, loaded_bytes: 0, keys: 0 });
         self.keyspace.expiry = ExpiryMode::Ignore;

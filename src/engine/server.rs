@@ -9,13 +9,15 @@ use super::client::{ClientId, Clients, ReplyMode};
 use super::config::Config;
 use super::error::Error;
 use super::host::{Ask, Host, LogLevel, Ticket};
+use super::keyspace::Keyspace;
 use super::persistence::{Awaited, Persistence, Shutdown};
-use super::pubsub::PubSub;
+use super::pubsub::{self, PubSub};
 use super::slowlog::SlowLog;
 use super::spec::Spec;
 use super::stats::Stats;
 use super::tick::Clockwork;
 use super::time::{MonoTime, Now};
+use super::transaction;
 
 /// A pause that CLIENT PAUSE ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub struct Server {
     pub monitors: Vec<ClientId>,
     /// The pause in force.
     pub pause: Option<Pause>,
+    /// A pause has been ended by a command: what it held back is to be run.
+    pub pause_ended: bool,
     /// This run's id: 40 hexadecimal digits.
     pub run_id: String,
     /// The replication id: 40 hexadecimal digits.
@@ -104,6 +108,7 @@ impl Server {
             clock: Clockwork::default(),
             monitors: Vec::new(),
             pause: None,
+            pause_ended: false,
             run_id,
             replication_id,
             started: Now::default(),
@@ -154,6 +159,22 @@ impl Server {
         write(&mut client.reply);
         self.mark_pending(id);
         self.check_output_limit(id);
+    }
+
+    /// The pause in force, if its time has not run out.
+    pub fn active_pause(&self) -> Option<Pause> {
+        self.pause.filter(|pause| pause.until > self.now.mono)
+    }
+
+    /// Takes a client out of everything that knows it: waits, watched keys, channels, monitors.
+    pub fn detach(&mut self, keys: &mut Keyspace, id: ClientId) {
+        let Some(client) = self.clients.find_mut(id) else { return };
+        if let Some(blocked) = client.blocked.take() {
+            self.blocking.leave(keys, id, &blocked);
+        }
+        transaction::unwatch(keys, client);
+        pubsub::forget(&mut self.pubsub, client);
+        self.monitors.retain(|monitor| *monitor != id);
     }
 
     /// Closes a client after what it has been sent so far is out.

@@ -27,6 +27,7 @@ pub mod set;
 mod set_algebra;
 pub mod info;
 pub mod server;
+pub mod pubsub;
 pub mod string;
 pub mod transactions;
 
@@ -44,6 +45,7 @@ const FAMILIES: &[&[Spec]] = &[
 ];
 const FAMILIES: &[&[Spec]] =
     &[command::SPECS, config::SPECS, info::SPECS, server::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, pubsub::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
