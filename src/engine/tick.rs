@@ -138,8 +138,13 @@ impl Engine {
         if limit == 0 {
             return;
         }
-        let mut sizes: Vec<(usize, ClientId)> =
-            self.server.clients.iter().filter(|c| !c.no_evict && !c.doomed).map(|c| (c.memory_bytes(), c.handle)).collect();
+        let mut sizes: Vec<(usize, ClientId)> = self
+            .server
+            .clients
+            .iter()
+            .filter(|c| !c.no_evict && !c.doomed)
+            .map(|c| (c.memory_bytes(), c.handle))
+            .collect();
         let mut total: u64 = sizes.iter().map(|(bytes, _)| *bytes as u64).sum();
         sizes.sort_unstable();
         while total > limit
