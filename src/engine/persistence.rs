@@ -10,6 +10,7 @@ use super::config::{Acts, Changes, Config, ConfigError};
 use super::error::Error;
 use super::host::{Ask, LogLevel, Report, SnapshotKind, Ticket};
 use super::server::Server;
+use super::time::Now;
 
 /// A load in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +170,8 @@ impl Server {
     /// Starts to leave. `save`: take a snapshot first, or `None` for what the save points say.
     pub fn begin_shutdown(&mut self, save: Option<bool>, force: bool) {
         self.log(LogLevel::Warning, "User requested shutdown...");
-        let save = save.unwrap_or(!self.config.save.0.is_empty());
+        // Half a dataset is never saved over a whole one.
+        let save = save.unwrap_or(!self.config.save.0.is_empty()) && self.persistence.loading.is_none();
         let step = if save { ShutdownStep::Saving } else { ShutdownStep::Syncing(self.offset) };
         self.shutdown = Some(Shutdown { force, step });
         if save {
@@ -209,6 +211,19 @@ impl Server {
 }
 
 impl Engine {
+    /// Switches the log on while the server runs: changes go to the stream from here on, and the base that
+    /// they build upon is cut as soon as no other snapshot is under way.
+    pub fn start_log(&mut self, now: Now) {
+        self.begin(now);
+        self.set_log_enabled(true);
+        if self.server.persistence.snapshot.is_some() {
+            self.server.persistence.rewrite_scheduled = true;
+        } else {
+            self.server.want_snapshot(SnapshotKind::LogBase, false);
+            self.start_wanted_snapshot();
+        }
+    }
+
     /// What the front end says of storage.
     pub(super) fn report_storage(&mut self, report: Report) {
         match report {
