@@ -224,6 +224,11 @@ impl Keyspace {
         self.dbs[self.db].table.find(hash, |e| e.key() == key)
     }
 
+    /// The entry of a key that a lookup has just found, its time come or not: for borrowing several at once.
+    pub fn found(&self, key: &[u8]) -> Option<&Entry> {
+        self.dbs[self.db].table.find(self.hash(key), |e| e.key() == key)
+    }
+
     /// Like [`read`](Self::read) for counters and events, but the access clock stays (TTL, TYPE, OBJECT).
     pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
         let hash = self.hash(key);

@@ -14,6 +14,7 @@ use super::spec::Spec;
 pub mod client;
 pub mod command;
 pub mod connection;
+pub mod config;
 pub mod docs;
 pub mod dump;
 pub mod expire;
@@ -24,11 +25,21 @@ pub mod help;
 pub mod object;
 pub mod scan;
 pub mod sort;
+mod lcs;
+pub mod list;
+mod list_blocking;
+pub mod scan;
+pub mod set;
+mod set_algebra;
+pub mod info;
+pub mod server;
+pub mod pubsub;
 pub mod string;
 pub mod transactions;
 pub mod wait;
 
 /// All families.
+#[rustfmt::skip]
 const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
     connection::SPECS,
@@ -43,6 +54,14 @@ const FAMILIES: &[&[Spec]] = &[
     string::SPECS,
     transactions::SPECS,
 ];
+    list::SPECS,
+    set::SPECS,
+    string::SPECS,
+    transactions::SPECS,
+];
+const FAMILIES: &[&[Spec]] =
+    &[command::SPECS, config::SPECS, info::SPECS, server::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, pubsub::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
