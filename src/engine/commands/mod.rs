@@ -13,8 +13,8 @@ use super::spec::Spec;
 
 pub mod client;
 pub mod command;
-pub mod connection;
 pub mod config;
+pub mod connection;
 pub mod docs;
 pub mod dump;
 pub mod expire;
@@ -25,15 +25,15 @@ pub mod help;
 pub mod object;
 pub mod scan;
 pub mod sort;
+pub mod info;
 mod lcs;
 pub mod list;
 mod list_blocking;
+pub mod pubsub;
 pub mod scan;
+pub mod server;
 pub mod set;
 mod set_algebra;
-pub mod info;
-pub mod server;
-pub mod pubsub;
 pub mod string;
 pub mod transactions;
 pub mod wait;
@@ -42,6 +42,7 @@ pub mod wait;
 #[rustfmt::skip]
 const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
+    config::SPECS,
     connection::SPECS,
     expire::SPECS,
     generic::SPECS,
@@ -54,14 +55,14 @@ const FAMILIES: &[&[Spec]] = &[
     string::SPECS,
     transactions::SPECS,
 ];
+    info::SPECS,
     list::SPECS,
+    pubsub::SPECS,
+    server::SPECS,
     set::SPECS,
     string::SPECS,
     transactions::SPECS,
 ];
-const FAMILIES: &[&[Spec]] =
-    &[command::SPECS, config::SPECS, info::SPECS, server::SPECS, string::SPECS, transactions::SPECS];
-const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, pubsub::SPECS, string::SPECS, transactions::SPECS];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
