@@ -21,9 +21,20 @@ pub mod set;
 mod set_algebra;
 pub mod string;
 pub mod transactions;
+pub mod zset;
+mod zset_algebra;
+mod zset_pop;
+mod zset_range;
 
 /// All families.
-const FAMILIES: &[&[Spec]] = &[command::SPECS, connection::SPECS, set::SPECS, string::SPECS, transactions::SPECS];
+const FAMILIES: &[&[Spec]] = &[
+    command::SPECS,
+    connection::SPECS,
+    set::SPECS,
+    string::SPECS,
+    transactions::SPECS,
+    zset::SPECS,
+];
 
 /// The table by name and by index. Sub-commands follow their container.
 pub struct Table {
