@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::resp::OwnedArgs;
+use crate::resp::{OwnedArgs, Reply};
 use crate::types::value::Kind;
 
-use super::client::ClientId;
+use super::client::{ClientId, ReplyMode};
 use super::host::Ticket;
 use super::keyspace::{Keyspace, Map};
+use super::server::Server;
 use super::time::MonoTime;
 
 /// Why a client waits.
@@ -44,6 +45,13 @@ pub enum Cause {
     Snapshot,
     /// For the server to leave; only a failure is answered (SHUTDOWN).
     Shutdown,
+}
+
+impl Cause {
+    /// Whether a command with a timeout of its own waits.
+    pub const fn has_timeout(&self) -> bool {
+        matches!(self, Cause::Keys { .. } | Cause::Offset { .. })
+    }
 }
 
 /// A waiting client's record.
@@ -139,4 +147,43 @@ impl Blocking {
     pub fn overdue(&self, now: MonoTime) -> Option<ClientId> {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
     }
+}
+
+/// Ends a wait without running the command again: `write` gives the reply.
+pub fn release(keys: &mut Keyspace, server: &mut Server, id: ClientId, write: impl FnOnce(&mut Reply)) {
+    let Some(client) = server.clients.find_mut(id) else { return };
+    let Some(blocked) = client.blocked.take() else { return };
+    let start = client.reply.buf.len();
+    write(&mut client.reply);
+    match client.reply_mode {
+        ReplyMode::On | ReplyMode::SkipNext => {}
+        ReplyMode::Off => client.reply.buf.truncate(start),
+        ReplyMode::Skipping => {
+            client.reply.buf.truncate(start);
+            client.reply_mode = ReplyMode::On;
+        }
+    }
+    server.blocking.leave(keys, id, &blocked);
+    server.resumed.push_back(id);
+    server.mark_pending(id);
+}
+
+/// Ends the wait of a command that has a timeout as if that had passed. False if there is no such wait.
+pub fn time_out(keys: &mut Keyspace, server: &mut Server, id: ClientId) -> bool {
+    let Some(blocked) = server.clients.find(id).and_then(|client| client.blocked.as_deref()) else { return false };
+    match blocked.cause {
+        Cause::Keys { .. } => release(keys, server, id, |reply| reply.null_array()),
+        Cause::Offset { target, aof, .. } => {
+            let local = i64::from(server.persistence.stored_offset >= target);
+            release(keys, server, id, |reply| {
+                if aof {
+                    reply.array(2);
+                    reply.int(local);
+                }
+                reply.int(0);
+            });
+        }
+        _ => return false,
+    }
+    true
 }

@@ -68,6 +68,9 @@ pub struct Multi {
     pub bytes: usize,
 }
 
+/// How long a peak of output is remembered.
+const REPLY_PEAK_MS: u64 = 5000;
+
 /// Everything the engine knows about a client.
 pub struct Client {
     /// The number users see (CLIENT ID): ascending, never reused.
@@ -90,6 +93,10 @@ pub struct Client {
     pub reply: Reply,
     /// Bytes handed out to the front end and not yet confirmed as sent.
     pub unsent: usize,
+    /// Pieces of output handed out since nothing was unsent.
+    pub unsent_pieces: usize,
+    /// The largest piece of output of late, and since when.
+    pub reply_peak: (usize, MonoTime),
     /// Since when the output buffer is over its soft limit.
     pub over_soft_limit: Option<MonoTime>,
     /// Received bytes that are not yet run: part of a command, or everything while it waits.
@@ -122,6 +129,8 @@ pub struct Client {
     pub capa_redirect: bool,
     /// CLIENT IMPORT-SOURCE: it imports data with their expire times.
     pub import_source: bool,
+    /// It is no connection: the loader of a log.
+    pub is_internal: bool,
     /// It is closed as soon as its replies are out.
     pub closing: bool,
     /// Nothing more is to be sent to it: closed at once.
@@ -155,6 +164,8 @@ impl Client {
             db: 0,
             reply: Reply::new(Protocol::Resp2),
             unsent: 0,
+            unsent_pieces: 0,
+            reply_peak: (0, now.mono),
             over_soft_limit: None,
             query: Vec::new(),
             decoder: Decoder::default(),
@@ -171,6 +182,7 @@ impl Client {
             no_touch: false,
             capa_redirect: false,
             import_source: false,
+            is_internal: false,
             closing: false,
             doomed: false,
             connected_at: now.mono,
@@ -204,6 +216,24 @@ impl Client {
         self.blocked.is_some() || self.closing || self.doomed
     }
 
+    /// Notes that a piece of output is handed out.
+    pub fn hand_out(&mut self, bytes: usize, now: MonoTime) {
+        self.unsent += bytes;
+        self.unsent_pieces += 1;
+        if bytes >= self.reply_peak.0 || now.ms_since(self.reply_peak.1) > REPLY_PEAK_MS {
+            self.reply_peak = (bytes, now);
+        }
+    }
+
+    /// Notes that bytes handed out have left.
+    pub fn sent(&mut self, bytes: usize) {
+        self.unsent = self.unsent.saturating_sub(bytes);
+        self.net_out += bytes as u64;
+        if self.unsent == 0 {
+            self.unsent_pieces = 0;
+        }
+    }
+
     /// Bytes of replies not yet sent.
     pub fn output_bytes(&self) -> usize {
         self.reply.buf.len() + self.unsent
@@ -214,6 +244,7 @@ impl Client {
         let names = self.channels.iter().chain(&self.patterns).chain(&self.shard_channels);
         size_of::<Client>()
             + self.query.capacity()
+            + self.decoder.bytes()
             + self.reply.buf.capacity()
             + self.unsent
             + self.multi.as_ref().map_or(0, |multi| multi.bytes)

@@ -11,11 +11,11 @@ use super::client::{ClientId, ReplyMode};
 use super::commands;
 use super::effects::Propagate;
 use super::error::Error;
-use super::keyspace::Keyspace;
+use super::keyspace::{ExpiryMode, Keyspace};
 use super::server::Server;
 use super::spec::{self, Spec};
 use super::time::MonoTime;
-use super::{Engine, eviction, monitor, pubsub};
+use super::{Engine, blocking, eviction, monitor, pubsub};
 
 impl Engine {
     /// Runs one request of a client to its settled end.
@@ -82,6 +82,9 @@ impl Engine {
         if self.server.persistence.wanted.is_some() {
             self.start_wanted_snapshot();
         }
+        if std::mem::take(&mut self.server.shutdown_aborted) {
+            self.release_shutdown_waits();
+        }
         self.server.current = None;
         // A command that waits is not over: what it is to answer is decided when it has answered.
         if let Some(client) = self.server.clients.find_mut(id).filter(|client| client.blocked.is_none()) {
@@ -136,7 +139,12 @@ impl Engine {
         for id in self.server.blocking.waiting_for(db, key) {
             self.keyspace.db = db;
             let Some(kind) = self.keyspace.peek(key).map(|entry| entry.kind()) else { return };
-            let waits_for = self.server.clients.find(id).and_then(|client| client.blocked.as_deref());
+            let waits_for = self
+                .server
+                .clients
+                .find(id)
+                .filter(|client| !client.doomed)
+                .and_then(|client| client.blocked.as_deref());
             if matches!(waits_for, Some(Blocked { cause: Cause::Keys { kind: wanted, .. }, .. }) if *wanted == kind) {
                 self.execute_again(id);
             }
@@ -145,21 +153,7 @@ impl Engine {
 
     /// Ends a wait without running the command again: `write` gives the reply.
     pub(super) fn release(&mut self, id: ClientId, write: impl FnOnce(&mut Reply)) {
-        let Some(client) = self.server.clients.find_mut(id) else { return };
-        let Some(blocked) = client.blocked.take() else { return };
-        let start = client.reply.buf.len();
-        write(&mut client.reply);
-        match client.reply_mode {
-            ReplyMode::On | ReplyMode::SkipNext => {}
-            ReplyMode::Off => client.reply.buf.truncate(start),
-            ReplyMode::Skipping => {
-                client.reply.buf.truncate(start);
-                client.reply_mode = ReplyMode::On;
-            }
-        }
-        self.server.blocking.leave(&mut self.keyspace, id, &blocked);
-        self.server.resumed.push_back(id);
-        self.server.mark_pending(id);
+        blocking::release(&mut self.keyspace, &mut self.server, id, write);
     }
 
     /// Runs again what CLIENT PAUSE held back.
@@ -202,6 +196,9 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
         reject(server, id, Some(command), &error, reply);
         return None;
     }
+    if held_back(server, id, spec) {
+        return Some(Wait { cause: Cause::Pause, deadline: MonoTime::NEVER, command });
+    }
     let client = &mut server.clients[id];
     if let Some(multi) = &mut client.multi
         && !matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
@@ -211,12 +208,6 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
         multi.queue.push((command, args));
         reply.simple("QUEUED");
         return None;
-    }
-    if let Some(pause) = server.pause
-        && (!pause.writes_only || spec.flags & (spec::WRITE | spec::MAY_REPLICATE) != 0 || spec.name == "exec")
-        && !matches!(spec.full_name, "client|unpause" | "client|pause")
-    {
-        return Some(Wait { cause: Cause::Pause, deadline: MonoTime::NEVER, command });
     }
     let mut call = Call {
         args,
@@ -230,9 +221,34 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
         wait: None,
         deadline: MonoTime::NEVER,
     };
+    let expiry = expiry_mode(&call);
+    let usual = std::mem::replace(&mut call.keys.expiry, expiry);
     invoke(&mut call);
+    call.keys.expiry = usual;
     let deadline = call.deadline;
     call.wait.take().map(|cause| Wait { cause, deadline, command })
+}
+
+/// Whether CLIENT PAUSE makes the command wait.
+fn held_back(server: &Server, id: ClientId, spec: &Spec) -> bool {
+    let Some(pause) = server.active_pause() else { return false };
+    let replicates = spec::WRITE | spec::MAY_REPLICATE;
+    !pause.writes_only || spec.flags & replicates != 0 || (spec.name == "exec" && server.queued_any(id, replicates))
+}
+
+/// What happens to expired keys that a command meets. While clients are paused or data are imported they
+/// do not go by themselves: commands that only read do not see them, those that write may meet none.
+fn expiry_mode(call: &Call) -> ExpiryMode {
+    let (server, usual) = (&*call.server, call.keys.expiry);
+    let importing = server.config.import_mode;
+    if usual != ExpiryMode::Delete || !(importing || server.active_pause().is_some()) {
+        return usual;
+    }
+    if importing && server.clients[call.id].import_source {
+        return ExpiryMode::Ignore;
+    }
+    let writes = call.spec.is(spec::WRITE) || (call.spec.name == "exec" && server.queued_writes(call.id));
+    if writes { ExpiryMode::Delete } else { ExpiryMode::Hide }
 }
 
 /// Whether a command may run now, in Redis' order of checks.
@@ -246,11 +262,12 @@ fn check(keys: &mut Keyspace, server: &mut Server, id: ClientId, spec: &Spec, ar
     }
     let in_transaction = client.multi.is_some();
     let subscriber = client.is_subscriber();
+    let client_is_monitor = client.is_monitor;
     let resp2 = client.reply.protocol == crate::resp::Protocol::Resp2;
     if spec.is(spec::PROTECTED) {
         server.check_protected(id, spec)?;
     }
-    if server.config.maxmemory > 0 {
+    if server.config.maxmemory > 0 && server.active_pause().is_none() {
         let fits = eviction::make_room(keys, server);
         let writes = spec.is(spec::DENYOOM) || (spec.name == "exec" && server.queued_denyoom(id));
         if !fits && writes && !matches!(spec.name, "discard" | "reset") {
@@ -265,6 +282,9 @@ fn check(keys: &mut Keyspace, server: &mut Server, id: ClientId, spec: &Spec, ar
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
             String::from_utf8_lossy(args.at(0)).to_lowercase()
         )));
+    }
+    if client_is_monitor && spec.flags & (spec::READONLY | spec::WRITE | spec::MAY_REPLICATE) != 0 {
+        return Err("ERR Replica can't interact with the keyspace".into());
     }
     if server.persistence.loading.is_some() && !spec.is(spec::LOADING) && !(in_transaction && spec.name == "exec") {
         return Err("LOADING Redis is loading the dataset in memory".into());
@@ -310,9 +330,6 @@ fn reject(server: &mut Server, id: ClientId, command: Option<u16>, error: &Error
 
 /// Runs one command: monitors see it, its time is measured, its effects go to the unit's stream.
 pub fn invoke(call: &mut Call) {
-    if !call.server.monitors.is_empty() && call.mode != Mode::Resumed {
-        monitor::show(call);
-    }
     call.keys.effects.begin_command();
     let start = call.reply.buf.len();
     let began = (call.server.host.stopwatch_ns)();
@@ -324,6 +341,9 @@ pub fn invoke(call: &mut Call) {
         let text = error.to_string();
         call.server.stats.count_error(&text);
         call.reply.error(text);
+    }
+    if !call.server.monitors.is_empty() && call.mode != Mode::Resumed {
+        monitor::show(call);
     }
     if call.wait.is_none() {
         call.server.stats.count_command(call.command, nanos, failed);

@@ -262,9 +262,14 @@ impl Entry {
 
     /// Replaces the value by a string; key, expire time, access clock and mark stay.
     pub fn write_string(&mut self, bytes: &[u8]) {
-        if let Some(n) = number::parse_i64(bytes) {
-            return self.write_int(n);
+        match number::parse_i64(bytes) {
+            Some(n) => self.write_int(n),
+            None => self.write_text(bytes),
         }
+    }
+
+    /// As [`write_string`](Self::write_string), but digits stay text (the encoding after INCRBYFLOAT).
+    pub fn write_text(&mut self, bytes: &[u8]) {
         let kind = match bytes.len() {
             0..=255 => SHORT,
             256..=EMBED_MAX => LONG,

@@ -46,6 +46,14 @@ impl Error {
         let shown = String::from_utf8_lossy(&given[..given.len().min(128)]).into_owned();
         Error::new(format!("ERR unknown subcommand '{shown}'. Try {} HELP.", container.to_uppercase()))
     }
+
+    /// "ERR unknown subcommand or wrong number …": a sub-command that takes no such arguments. `full_name`
+    /// is "container|name", `given` the name as it was sent.
+    pub fn subcommand_syntax(full_name: &str, given: &[u8]) -> Error {
+        let container = full_name.split('|').next().unwrap_or_default().to_uppercase();
+        let shown = String::from_utf8_lossy(&given[..given.len().min(128)]).into_owned();
+        Error::new(format!("ERR unknown subcommand or wrong number of arguments for '{shown}'. Try {container} HELP."))
+    }
 }
 
 impl From<&'static str> for Error {

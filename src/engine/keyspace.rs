@@ -231,10 +231,14 @@ impl Keyspace {
 
     /// Like [`read`](Self::read) for counters and events, but the access clock stays (TTL, TYPE, OBJECT).
     pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
-        let no_touch = std::mem::replace(&mut self.no_touch, true);
-        let found = self.read(key).is_some();
-        self.no_touch = no_touch;
-        if found { self.peek(key) } else { None }
+        let hash = self.hash(key);
+        if !self.alive(key, hash) {
+            self.stats.misses += 1;
+            self.notify(NotifyFlags::KEY_MISS, "keymiss", key);
+            return None;
+        }
+        self.stats.hits += 1;
+        self.dbs[self.db].table.find(hash, |e| e.key() == key)
     }
 
     /// Whether `key` exists; moves nothing.

@@ -96,6 +96,7 @@ impl Engine {
         self.begin(now);
         let client = self.server.clients.add(Peer { addr: "loader".into(), local: true, ..Peer::default() }, now);
         self.server.clients[client].authenticated = true;
+        self.server.clients[client].is_internal = true;
         self.server.persistence.loading =
             Some(Loading { since: now.wall.seconds(), total_bytes, loaded_bytes: 0, keys: 0 });
         self.keyspace.expiry = ExpiryMode::Ignore;
@@ -174,6 +175,8 @@ impl Engine {
         self.keyspace.effects.streaming = self.server.persistence.log_enabled;
         self.keyspace.effects.forget_selected();
         self.server.persistence.loading = None;
+        (self.server.persistence.loaded_keys, self.server.persistence.loaded_expired) =
+            (load.stats.keys, load.stats.expired);
         self.server.persistence.dirty = 0;
         load.stats
     }

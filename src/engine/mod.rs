@@ -22,6 +22,7 @@ pub mod error;
 pub mod eviction;
 pub mod expiry;
 pub mod host;
+pub mod info;
 pub mod keyspace;
 pub mod keyspec;
 pub mod load;
@@ -180,8 +181,7 @@ impl Engine {
         match report {
             Report::Sent { client, bytes } => {
                 if let Some(client) = self.server.clients.find_mut(client) {
-                    client.unsent = client.unsent.saturating_sub(bytes);
-                    client.net_out += bytes as u64;
+                    client.sent(bytes);
                     self.server.stats.net_output += bytes as u64;
                 }
             }
@@ -204,7 +204,7 @@ impl Engine {
                 let mut bytes = outbox.spare.pop().filter(|b| b.capacity() <= SPARE_BYTES).unwrap_or_default();
                 bytes.clear();
                 std::mem::swap(&mut bytes, &mut client.reply.buf);
-                client.unsent += bytes.len();
+                client.hand_out(bytes.len(), self.server.now.mono);
                 outbox.sends.push((id, bytes));
             }
             if client.doomed {
@@ -222,7 +222,10 @@ impl Engine {
 
     /// When [`tick`](Self::tick) wants to be called next; "now" while background work remains.
     pub fn next_deadline(&self) -> Option<MonoTime> {
-        let periodic = self.next_periodic();
+        let mut periodic = self.next_periodic();
+        if let Some(pause) = self.server.pause {
+            periodic = periodic.min(pause.until);
+        }
         Some(self.server.blocking.next_deadline().map_or(periodic, |deadline| deadline.min(periodic)))
     }
 
@@ -302,6 +305,9 @@ impl Engine {
             if !self.keyspace.effects.ready.is_empty() {
                 self.serve_ready();
             }
+            if std::mem::take(&mut self.server.pause_ended) {
+                self.resume_paused();
+            }
             let Some(id) = self.server.resumed.pop_front() else { break };
             self.run_kept(id);
         }
@@ -334,13 +340,8 @@ impl Engine {
 
     /// Takes a client out of everything that knows it.
     fn forget_client(&mut self, id: ClientId) {
-        let Some(mut client) = self.server.clients.remove(id) else { return };
-        if let Some(blocked) = client.blocked.take() {
-            self.server.blocking.leave(&mut self.keyspace, id, &blocked);
-        }
-        transaction::unwatch(&mut self.keyspace, &mut client);
-        pubsub::forget(&mut self.server.pubsub, &client);
-        self.server.monitors.retain(|monitor| *monitor != id);
+        self.server.detach(&mut self.keyspace, id);
+        self.server.clients.remove(id);
     }
 }
 

@@ -10,6 +10,7 @@ use super::config::{Acts, Changes, Config, ConfigError};
 use super::error::Error;
 use super::host::{Ask, LogLevel, Report, SnapshotKind, Ticket};
 use super::server::Server;
+use super::time::Now;
 
 /// A load in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,9 @@ pub struct Persistence {
     /// Bytes of the log's base, and of everything.
     pub log_base_bytes: u64,
     pub log_current_bytes: u64,
+    /// Keys that the last load brought, and keys that it left out because their time had come.
+    pub loaded_keys: u64,
+    pub loaded_expired: u64,
     pub saves: u64,
     pub rewrites: u64,
 }
@@ -94,6 +98,8 @@ impl Default for Persistence {
             stored_offset: 0,
             log_base_bytes: 0,
             log_current_bytes: 0,
+            loaded_keys: 0,
+            loaded_expired: 0,
             saves: 0,
             rewrites: 0,
         }
@@ -164,7 +170,8 @@ impl Server {
     /// Starts to leave. `save`: take a snapshot first, or `None` for what the save points say.
     pub fn begin_shutdown(&mut self, save: Option<bool>, force: bool) {
         self.log(LogLevel::Warning, "User requested shutdown...");
-        let save = save.unwrap_or(!self.config.save.0.is_empty());
+        // Half a dataset is never saved over a whole one.
+        let save = save.unwrap_or(!self.config.save.0.is_empty()) && self.persistence.loading.is_none();
         let step = if save { ShutdownStep::Saving } else { ShutdownStep::Syncing(self.offset) };
         self.shutdown = Some(Shutdown { force, step });
         if save {
@@ -180,6 +187,7 @@ impl Server {
         let waiting = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.step != ShutdownStep::Leaving);
         if waiting {
             self.shutdown = None;
+            self.shutdown_aborted = true;
             self.log(LogLevel::Notice, "Shutdown manually aborted.");
         }
         waiting
@@ -203,6 +211,19 @@ impl Server {
 }
 
 impl Engine {
+    /// Switches the log on while the server runs: changes go to the stream from here on, and the base that
+    /// they build upon is cut as soon as no other snapshot is under way.
+    pub fn start_log(&mut self, now: Now) {
+        self.begin(now);
+        self.set_log_enabled(true);
+        if self.server.persistence.snapshot.is_some() {
+            self.server.persistence.rewrite_scheduled = true;
+        } else {
+            self.server.want_snapshot(SnapshotKind::LogBase, false);
+            self.start_wanted_snapshot();
+        }
+    }
+
     /// What the front end says of storage.
     pub(super) fn report_storage(&mut self, report: Report) {
         match report {

@@ -4,15 +4,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::resp::{Protocol, Reply};
 use crate::types::glob;
 
-use super::client::{Client, ClientId};
+use super::client::{Client, ClientId, Names};
 use super::config::NotifyFlags;
 use super::effects::Event;
 use super::server::Server;
 
 /// Listeners in the order they subscribed.
-type Listeners = Vec<ClientId>;
+pub type Listeners = Vec<ClientId>;
 
 /// Who listens to what.
 #[derive(Default)]
@@ -45,6 +46,15 @@ impl PubSub {
         }
     }
 
+    /// Everything of a kind that somebody listens to.
+    pub fn listened(&self, kind: Kind) -> &BTreeMap<Box<[u8]>, Listeners> {
+        match kind {
+            Kind::Channel => &self.channels,
+            Kind::Pattern => &self.patterns,
+            Kind::Shard => &self.shard_channels,
+        }
+    }
+
     /// Adds a listener.
     pub fn add(&mut self, kind: Kind, name: &[u8], id: ClientId) {
         self.map(kind).entry(name.into()).or_default().push(id);
@@ -65,19 +75,13 @@ impl PubSub {
 pub fn publish(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
     let mut receivers = 0;
     if let Some(listeners) = server.pubsub.channels.get(channel) {
-        for id in listeners.clone() {
-            send(server, id, &[b"message", channel, message]);
-            receivers += 1;
-        }
+        receivers += send(server, &listeners.clone(), &[b"message", channel, message]);
     }
     let matching = |(pattern, _): &(&Box<[u8]>, &Listeners)| glob::matches(pattern, channel, false);
     let patterns: Vec<(Box<[u8]>, Listeners)> =
         server.pubsub.patterns.iter().filter(matching).map(|(p, l)| (p.clone(), l.clone())).collect();
     for (pattern, listeners) in patterns {
-        for id in listeners {
-            send(server, id, &[b"pmessage", &pattern, channel, message]);
-            receivers += 1;
-        }
+        receivers += send(server, &listeners, &[b"pmessage", &pattern, channel, message]);
     }
     receivers
 }
@@ -85,17 +89,26 @@ pub fn publish(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
 /// Sends a message to everyone who listens to the shard channel; says how many that are.
 pub fn publish_shard(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
     let listeners = server.pubsub.shard_channels.get(channel).cloned().unwrap_or_default();
-    for id in &listeners {
-        send(server, *id, &[b"smessage", channel, message]);
-    }
-    listeners.len()
+    send(server, &listeners, &[b"smessage", channel, message])
 }
 
-fn send(server: &mut Server, id: ClientId, parts: &[&[u8]]) {
-    server.push_to(id, |reply| {
-        reply.push(parts.len());
-        parts.iter().for_each(|part| reply.bulk(part));
-    });
+/// Pushes one message to its listeners, encoded once for each protocol; says how many they are.
+fn send(server: &mut Server, listeners: &[ClientId], parts: &[&[u8]]) -> usize {
+    let mut encoded = [None, None];
+    let mut receivers = 0;
+    for id in listeners {
+        let Some(client) = server.clients.find(*id).filter(|client| !client.doomed) else { continue };
+        receivers += 1;
+        let protocol = client.reply.protocol;
+        let message: &Reply = encoded[usize::from(protocol == Protocol::Resp3)].get_or_insert_with(|| {
+            let mut reply = Reply::new(protocol);
+            reply.push(parts.len());
+            parts.iter().for_each(|part| reply.bulk(part));
+            reply
+        });
+        server.push_to(*id, |reply| reply.raw(&message.buf));
+    }
+    receivers
 }
 
 /// Publishes one keyspace event in the forms that `flags` ask for.
@@ -112,12 +125,21 @@ pub fn publish_event(server: &mut Server, flags: NotifyFlags, event: &Event) {
 }
 
 /// Takes a client that has gone out of all it listened to.
-pub fn forget(pubsub: &mut PubSub, client: &Client) {
-    for (kind, names) in
-        [(Kind::Channel, &client.channels), (Kind::Pattern, &client.patterns), (Kind::Shard, &client.shard_channels)]
-    {
-        for name in names {
-            pubsub.remove(kind, name, client.handle);
+pub fn forget(pubsub: &mut PubSub, client: &mut Client) {
+    for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+        for name in std::mem::take(client.names(kind)) {
+            pubsub.remove(kind, &name, client.handle);
+        }
+    }
+}
+
+impl Client {
+    /// What the client is subscribed to.
+    pub fn names(&mut self, kind: Kind) -> &mut Names {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Shard => &mut self.shard_channels,
         }
     }
 }

@@ -9,13 +9,15 @@ use super::client::{ClientId, Clients, ReplyMode};
 use super::config::Config;
 use super::error::Error;
 use super::host::{Ask, Host, LogLevel, Ticket};
+use super::keyspace::Keyspace;
 use super::persistence::{Awaited, Persistence, Shutdown};
-use super::pubsub::PubSub;
+use super::pubsub::{self, PubSub};
 use super::slowlog::SlowLog;
 use super::spec::Spec;
 use super::stats::Stats;
 use super::tick::Clockwork;
 use super::time::{MonoTime, Now};
+use super::transaction;
 
 /// A pause that CLIENT PAUSE ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Server {
     pub persistence: Persistence,
     /// A shutdown that waits for storage.
     pub shutdown: Option<Shutdown>,
+    /// A shutdown was given up just now: those who wait for it are to be told.
+    pub shutdown_aborted: bool,
     /// What clients wait for the host to do.
     pub awaited: Vec<(Ticket, Awaited)>,
     /// Commands that were slow.
@@ -54,12 +58,16 @@ pub struct Server {
     pub monitors: Vec<ClientId>,
     /// The pause in force.
     pub pause: Option<Pause>,
+    /// A pause has been ended by a command: what it held back is to be run.
+    pub pause_ended: bool,
     /// This run's id: 40 hexadecimal digits.
     pub run_id: String,
     /// The replication id: 40 hexadecimal digits.
     pub replication_id: String,
     /// When the engine was made.
     pub started: Now,
+    /// Bytes of memory allocated when the engine was made.
+    pub startup_memory: usize,
     /// The time of the current input.
     pub now: Now,
     /// The next bytes of the stream, not yet handed out.
@@ -85,6 +93,7 @@ impl Server {
     /// A server without clients.
     pub fn new(config: Config, host: Host, run_id: String, replication_id: String) -> Server {
         Server {
+            startup_memory: (host.used_memory)(),
             config,
             host,
             clients: Clients::default(),
@@ -93,11 +102,13 @@ impl Server {
             stats: Stats::default(),
             persistence: Persistence::default(),
             shutdown: None,
+            shutdown_aborted: false,
             awaited: Vec::new(),
             slowlog: SlowLog::default(),
             clock: Clockwork::default(),
             monitors: Vec::new(),
             pause: None,
+            pause_ended: false,
             run_id,
             replication_id,
             started: Now::default(),
@@ -148,6 +159,22 @@ impl Server {
         write(&mut client.reply);
         self.mark_pending(id);
         self.check_output_limit(id);
+    }
+
+    /// The pause in force, if its time has not run out.
+    pub fn active_pause(&self) -> Option<Pause> {
+        self.pause.filter(|pause| pause.until > self.now.mono)
+    }
+
+    /// Takes a client out of everything that knows it: waits, watched keys, channels, monitors.
+    pub fn detach(&mut self, keys: &mut Keyspace, id: ClientId) {
+        let Some(client) = self.clients.find_mut(id) else { return };
+        if let Some(blocked) = client.blocked.take() {
+            self.blocking.leave(keys, id, &blocked);
+        }
+        transaction::unwatch(keys, client);
+        pubsub::forget(&mut self.pubsub, client);
+        self.monitors.retain(|monitor| *monitor != id);
     }
 
     /// Closes a client after what it has been sent so far is out.

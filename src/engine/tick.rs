@@ -1,7 +1,7 @@
 //! What time brings: timeouts, the end of a pause, and one slice of each background job.
 
 use super::Engine;
-use super::blocking::Cause;
+use super::blocking::{self, Cause};
 use super::client::ClientId;
 use super::host::LogLevel;
 use super::time::{MonoTime, Now};
@@ -24,7 +24,8 @@ impl Engine {
         if now.mono >= self.next_periodic() {
             self.server.clock.last_round = now.mono;
             let effort = self.server.config.active_expire_effort;
-            let more = self.keyspace.expire_slice(effort);
+            let suspended = self.server.active_pause().is_some() || self.server.config.import_mode;
+            let more = !suspended && self.keyspace.expire_slice(effort);
             let freeing = self.keyspace.free_slice();
             let clearing = self.finish_cancelled_walk();
             self.server.clock.busy = more || freeing || clearing;
@@ -51,23 +52,13 @@ impl Engine {
 
     /// Ends a wait as if its time had run out.
     pub(super) fn time_out(&mut self, id: ClientId) {
+        if blocking::time_out(&mut self.keyspace, &mut self.server, id) {
+            return;
+        }
         let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.as_deref()) else { return };
         match blocked.cause {
-            Cause::Keys { .. } => self.release(id, |reply| reply.null_array()),
-            Cause::Offset { target, aof, .. } => {
-                let local = i64::from(self.server.persistence.stored_offset >= target);
-                self.release(id, |reply| {
-                    if aof {
-                        reply.array(2);
-                        reply.int(local);
-                    }
-                    reply.int(0);
-                });
-            }
             Cause::Pause => self.release_paused(id),
-            Cause::Host(_) | Cause::Snapshot | Cause::Shutdown => {
-                self.release(id, |reply| reply.error("ERR the host did not answer in time"))
-            }
+            _ => self.release(id, |reply| reply.error("ERR the host did not answer in time")),
         }
     }
 
@@ -138,8 +129,13 @@ impl Engine {
         if limit == 0 {
             return;
         }
-        let mut sizes: Vec<(usize, ClientId)> =
-            self.server.clients.iter().filter(|c| !c.no_evict && !c.doomed).map(|c| (c.memory_bytes(), c.handle)).collect();
+        let mut sizes: Vec<(usize, ClientId)> = self
+            .server
+            .clients
+            .iter()
+            .filter(|c| !c.no_evict && !c.doomed)
+            .map(|c| (c.memory_bytes(), c.handle))
+            .collect();
         let mut total: u64 = sizes.iter().map(|(bytes, _)| *bytes as u64).sum();
         sizes.sort_unstable();
         while total > limit

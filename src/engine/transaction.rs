@@ -22,9 +22,10 @@ impl Server {
         self.queued_any(id, spec::DENYOOM)
     }
 
-    fn queued_any(&self, id: ClientId, flag: spec::Flags) -> bool {
+    /// Whether a client's queued commands have any of these flags.
+    pub fn queued_any(&self, id: ClientId, flags: spec::Flags) -> bool {
         let Some(multi) = &self.clients[id].multi else { return false };
-        multi.queue.iter().any(|(command, _)| commands::table().row(*command).is(flag))
+        multi.queue.iter().any(|(command, _)| commands::table().row(*command).flags & flags != 0)
     }
 }
 

@@ -114,11 +114,6 @@ impl Connection {
         self.held.push_back((offset, bytes));
     }
 
-    /// Whether something is held: then what follows must be held, too.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// Lets go of what waited for an offset up to this one. Gives the number of bytes written.
     ///
     /// # Errors

@@ -5,8 +5,10 @@
 //!
 //! - [`start`]: arguments and configuration files. [`process`]: the process and its machine. [`log`].
 //! - [`listen`]: addresses to listen at. [`connection`]: a socket and what is still to be written to it.
-//! - [`ready`]: who can go on. [`pump`]: the loop. [`clock`], [`memory`]: what is measured.
+//! - [`ready`]: who can go on. [`pump`]: the loop. [`asks`]: what the engine wants done.
+//! - [`storage`]: files. [`clock`], [`memory`]: what is measured.
 
+pub mod asks;
 pub mod clock;
 pub mod connection;
 pub mod listen;
@@ -16,6 +18,7 @@ pub mod process;
 pub mod pump;
 pub mod ready;
 pub mod start;
+pub mod storage;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -49,9 +52,9 @@ fn serve(setup: start::Setup) -> Result<ExitCode, String> {
     log::notice(&format!("Running mode=standalone, port={}.", config.port));
     let _context = runtime.enter();
     let listeners = listen::open(&config)?;
+    let plan = storage::load::plan(&config)?;
+    let files = pump::Files { config: host.config_file.clone(), pid: config.pidfile.clone() };
     let engine = Engine::new(config, host, process::entropy(), clock.now());
-    let mut pump = pump::Pump::new(engine, clock, listeners)?;
-    pump.announce();
-    let code = runtime.block_on(tokio::task::unconstrained(std::future::poll_fn(move |cx| pump.turn(cx))));
-    Ok(code)
+    let mut pump = pump::Pump::new(engine, clock, listeners, plan, files)?;
+    Ok(runtime.block_on(tokio::task::unconstrained(std::future::poll_fn(move |cx| pump.turn(cx)))))
 }

@@ -5,6 +5,7 @@
 //! stays with its connection, so a slow reader holds up nobody else. Redis' counterpart: `ae.c`,
 //! `networking.c`, `beforeSleep`.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ use tokio::time::Sleep;
 
 use crate::engine::client::{ClientId, Peer};
 use crate::engine::config::ShutdownOptions;
-use crate::engine::host::{Ask, Report};
+use crate::engine::host::{Ask, Report, SnapshotKind};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
@@ -26,6 +27,8 @@ use super::clock::Clock;
 use super::connection::{Connection, Read, Stream};
 use super::listen::{self, Listener};
 use super::ready::{Flag, Ready, Token};
+use super::storage::Storage;
+use super::storage::load::{Loader, Plan, Progress};
 use super::{log, process};
 
 /// One read takes at most so many bytes.
@@ -35,7 +38,7 @@ const READ_BYTES: usize = 64 * 1024;
 const ACCEPTS: usize = 1000;
 
 /// Sources of events other than connections.
-struct Source {
+pub(super) struct Source {
     flag: Arc<Flag>,
     waker: Waker,
 }
@@ -49,13 +52,27 @@ impl Source {
     }
 }
 
+/// Files of the process.
+pub struct Files {
+    /// The configuration file, or nothing.
+    pub config: String,
+    /// The file with the process id, or nothing.
+    pub pid: Vec<u8>,
+}
+
 /// The loop's state.
 pub struct Pump {
-    engine: Engine,
+    pub(super) engine: Engine,
+    pub(super) storage: Storage,
+    loader: Option<Loader>,
+    pub(super) files: Files,
+    /// Connections with replies that wait for the log, by the offset they wait for.
+    held: VecDeque<(u64, u32)>,
+    storage_source: Source,
     clock: Clock,
     ready: Ready,
     tokens: Vec<Token>,
-    listeners: Vec<(Listener, Source)>,
+    pub(super) listeners: Vec<(Listener, Source)>,
     connections: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     /// Where the connection of a client is, by [`ClientId::index`].
@@ -71,19 +88,34 @@ pub struct Pump {
     interrupted: bool,
     /// Accepting failed for want of something: try again with the next tick.
     starved: bool,
-    exit: Option<ExitCode>,
+    pub(super) exit: Option<ExitCode>,
 }
 
 impl Pump {
     /// The loop around an engine. Call it within the runtime.
     ///
     /// # Errors
-    /// Signals cannot be received.
-    pub fn new(engine: Engine, clock: Clock, listeners: Vec<Listener>) -> Result<Pump, String> {
+    /// Signals cannot be received, or threads cannot be started.
+    pub fn new(
+        mut engine: Engine,
+        clock: Clock,
+        listeners: Vec<Listener>,
+        plan: Plan,
+        files: Files,
+    ) -> Result<Pump, String> {
         let ready = Ready::default();
+        let storage_source = Source::new(&ready, Token::Storage);
+        let storage = Storage::start(storage_source.flag.clone())?;
+        log::notice("Server initialized");
+        let loader = Loader::start(plan, &mut engine, clock.now(), storage_source.flag.clone())?;
         let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
         let mut pump = Pump {
             engine,
+            storage,
+            loader: Some(loader),
+            files,
+            held: VecDeque::new(),
+            storage_source,
             clock,
             tokens: Vec::new(),
             listeners: Vec::new(),
@@ -107,15 +139,15 @@ impl Pump {
         Ok(pump)
     }
 
-    fn set_listeners(&mut self, listeners: Vec<Listener>) {
+    /// Listens here from now on.
+    pub(super) fn set_listeners(&mut self, listeners: Vec<Listener>) {
         let source = |at: usize| Source::new(&self.ready, Token::Listener(at as u32));
         self.listeners = listeners.into_iter().enumerate().map(|(at, listener)| (listener, source(at))).collect();
     }
 
     /// Says that the server is ready.
-    pub fn announce(&mut self) {
+    fn announce(&mut self) {
         let config = self.engine.config();
-        log::notice("Server initialized");
         if self.listeners.iter().any(|(listener, _)| matches!(listener, Listener::Tcp(_))) {
             log::notice("Ready to accept connections tcp");
         }
@@ -149,20 +181,55 @@ impl Pump {
                 Token::Listener(at) => self.accept(now, at as usize),
                 Token::Signals => self.hear_signals(now),
                 Token::Timer => self.timer_source.flag.rearm(),
-                Token::Storage => {}
+                Token::Storage => self.storage_source.flag.rearm(),
             }
         }
         self.tokens = tokens;
+        self.storage.hear(&mut self.engine, now);
+        let mut again = self.load(now);
         if self.engine.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.engine.tick(now);
             self.feed_starved();
         }
-        self.dispatch(now);
+        again |= self.storage.pull_slice(&mut self.engine);
+        while self.dispatch(now) {}
+        if self.storage.fatal {
+            self.exit = Some(ExitCode::FAILURE);
+        }
         if let Some(code) = self.exit {
+            self.leave(now);
             return Poll::Ready(code);
         }
-        self.set_timer(cx);
+        match again {
+            true => cx.waker().wake_by_ref(),
+            false => self.set_timer(cx),
+        }
         Poll::Pending
+    }
+
+    /// A slice of loading, while there is something to load. True if there is more at hand.
+    fn load(&mut self, now: Now) -> bool {
+        let Some(loader) = &mut self.loader else { return false };
+        match loader.slice(&mut self.engine, now) {
+            Ok(Progress::More) => return true,
+            Ok(Progress::Wait) => return false,
+            Ok(Progress::Done(None)) => {}
+            Ok(Progress::Done(Some(opened))) => {
+                let (policy, bytes) = (self.engine.config().appendfsync, opened.bytes);
+                self.engine.set_log_enabled(true);
+                self.storage.open_log(opened, self.engine.offset(), policy, now);
+                self.engine.report(now, Report::LogSize { bytes });
+            }
+            Err(reason) => {
+                log::warning(&reason);
+                self.exit = Some(ExitCode::FAILURE);
+            }
+        }
+        self.loader = None;
+        if self.exit.is_none() {
+            self.announce();
+        }
+        false
     }
 
     /// Sets the timer for the engine's next deadline. One that is set too early only costs a turn.
@@ -334,6 +401,11 @@ impl Pump {
 
     fn terminate(&mut self, now: Now, name: &str, options: ShutdownOptions) {
         log::warning(&format!("Received {name} scheduling shutdown..."));
+        if self.loader.is_some() {
+            log::warning("Received while loading: exiting now, nothing is saved.");
+            self.exit = Some(ExitCode::SUCCESS);
+            return;
+        }
         let save = match (options.save, options.nosave) {
             (true, _) => Some(true),
             (_, true) => Some(false),
@@ -344,16 +416,19 @@ impl Pump {
 
     // ---- Outputs ----
 
-    /// Deals with everything that is to leave the engine.
-    fn dispatch(&mut self, now: Now) {
+    /// Deals with everything that is to leave the engine. True if the engine has heard something since.
+    fn dispatch(&mut self, now: Now) -> bool {
         let mut outbox = std::mem::take(&mut self.outbox);
         self.engine.drain(&mut outbox);
-        outbox.append.clear();
+        self.store(now, &mut outbox);
+        let asked = !outbox.asks.is_empty();
         for ask in outbox.asks.drain(..) {
-            self.answer(ask);
+            self.answer(now, ask);
         }
+        self.release(now);
+        let hold = self.storage.holds();
         for (client, bytes) in outbox.sends.drain(..) {
-            if let Some(buffer) = self.send(now, client, bytes) {
+            if let Some(buffer) = self.send(now, client, bytes, hold) {
                 outbox.spare.push(buffer);
             }
         }
@@ -369,6 +444,45 @@ impl Pump {
             }
         }
         self.outbox = outbox;
+        asked && self.exit.is_none()
+    }
+
+    /// Hands the next bytes of the stream to the log. A new base of the log cuts them.
+    fn store(&mut self, now: Now, outbox: &mut Outbox) {
+        let end = self.engine.offset();
+        let start = end - outbox.append.len() as u64;
+        let mut rest = &outbox.append[..];
+        for ask in &outbox.asks {
+            if let Ask::StartSnapshot { kind: SnapshotKind::LogBase, at, .. } = ask {
+                let cut = (at.saturating_sub(start) as usize + rest.len()).saturating_sub(outbox.append.len());
+                let (before, behind) = rest.split_at(cut.min(rest.len()));
+                self.storage.append(before);
+                rest = behind;
+                self.storage.begin_snapshot(&mut self.engine, now, SnapshotKind::LogBase, *at);
+            }
+        }
+        self.storage.append(rest);
+        outbox.append.clear();
+        outbox.append.shrink_to(READ_BYTES * 16);
+        self.storage.write_log(&mut self.engine, now);
+    }
+
+    /// Lets go of the replies that waited for what is stored now.
+    fn release(&mut self, now: Now) {
+        let safe = self.storage.safe();
+        while let Some((_, slot)) = self.held.pop_front_if(|(offset, _)| *offset <= safe) {
+            let Some(connection) = self.connections[slot as usize].as_deref_mut() else { continue };
+            match connection.release(safe) {
+                Ok(bytes) => {
+                    if let Some(client) = connection.client {
+                        self.engine.report(now, Report::Sent { client, bytes });
+                    } else {
+                        self.close_if_flushed(slot);
+                    }
+                }
+                Err(_) => self.hang_up(now, slot),
+            }
+        }
     }
 
     fn slot_of(&self, client: ClientId) -> Option<u32> {
@@ -383,9 +497,14 @@ impl Pump {
         }
     }
 
-    fn send(&mut self, now: Now, client: ClientId, bytes: Vec<u8>) -> Option<Vec<u8>> {
+    fn send(&mut self, now: Now, client: ClientId, bytes: Vec<u8>, hold: Option<u64>) -> Option<Vec<u8>> {
         let slot = self.slot_of(client)?;
         let connection = self.connections[slot as usize].as_deref_mut()?;
+        if let Some(offset) = hold {
+            connection.hold(offset, bytes);
+            self.held.push_back((offset, slot));
+            return None;
+        }
         match connection.send(bytes) {
             Ok((bytes, spare)) => {
                 if bytes > 0 {
@@ -397,19 +516,6 @@ impl Pump {
                 self.hang_up(now, slot);
                 None
             }
-        }
-    }
-
-    fn answer(&mut self, ask: Ask) {
-        match ask {
-            Ask::Log { level, text } => log::write(level, &text),
-            Ask::Stall { micros } => std::thread::sleep(Duration::from_micros(micros)),
-            Ask::Exit => {
-                process::tell_stopping(self.engine.config().supervised);
-                log::warning("Haversack is now ready to exit, bye bye...");
-                self.exit = Some(ExitCode::SUCCESS);
-            }
-            _ => {}
         }
     }
 }

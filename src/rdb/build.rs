@@ -11,7 +11,7 @@ use crate::types::PackLimits;
 use crate::types::hash::{FieldTtl, Hash, HashLimits};
 use crate::types::intset::Intset;
 use crate::types::list::{List, ListLimits};
-use crate::types::listpack::Listpack;
+use crate::types::listpack::{IntBuf, Item, Listpack};
 use crate::types::set::{Set, SetLimits, has_duplicates};
 use crate::types::value::Value;
 use crate::types::zset::{Change, Zset};
@@ -104,6 +104,9 @@ impl Builder<'_> {
             }
             kind::SET_LISTPACK => {
                 let members = listpack(reader.string()?)?;
+                if members.count() > limits.pack.entries {
+                    return self.unpacked_set(&members);
+                }
                 if has_duplicates(&members, 1) {
                     return malformed("duplicate set member");
                 }
@@ -131,6 +134,9 @@ impl Builder<'_> {
         if matches!(kind, kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK) {
             let bytes = reader.string()?;
             let pairs = if kind == kind::ZSET_ZIPLIST { ziplist(&bytes)? } else { listpack(bytes)? };
+            if pairs.count() / 2 > limits.entries {
+                return self.unpacked_zset(&pairs);
+            }
             let zset = Zset::from_listpack(self.seed, pairs, limits);
             return zset.ok_or(RdbErrorKind::Malformed("invalid packed sorted set"));
         }
@@ -173,10 +179,14 @@ impl Builder<'_> {
     }
 
     fn packed_hash(&self, pack: Listpack, timed: bool) -> Result<Hash> {
-        if has_duplicates(&pack, if timed { 3 } else { 2 }) {
+        let limits = &self.limits.hash;
+        let stride = if timed { 3 } else { 2 };
+        if pack.count() / stride > limits.pack.entries {
+            return self.unpacked_hash(&pack, timed);
+        }
+        if has_duplicates(&pack, stride) {
             return malformed("duplicate hash field");
         }
-        let limits = &self.limits.hash;
         let hash = if timed { Hash::from_triples(pack, limits) } else { Hash::from_pairs(pack, limits) };
         hash.map_err(|_| RdbErrorKind::Malformed("invalid packed hash"))
     }
@@ -203,6 +213,55 @@ impl Builder<'_> {
             }
             let ttl = expiry_ms.map_or(FieldTtl::Clear, FieldTtl::At);
             if !hash.set(&field, &value, ttl, &self.limits.hash) {
+                return malformed("duplicate hash field");
+            }
+        }
+        Ok(hash)
+    }
+}
+
+/// Packed forms of more elements than the limits allow. They may claim far more than they hold (a compressed
+/// listpack of equal elements), so nothing is laid out for all elements at once: the first duplicate ends it.
+impl Builder<'_> {
+    fn unpacked_set(&self, members: &Listpack) -> Result<Set> {
+        let limits = &self.limits.set;
+        let mut set = Set::with_hint(b"", members.count(), limits);
+        for (_, member) in members.iter() {
+            if !set.add(member.bytes(&mut IntBuf::new()), limits) {
+                return malformed("duplicate set member");
+            }
+        }
+        Ok(set)
+    }
+
+    fn unpacked_zset(&self, pairs: &Listpack) -> Result<Zset> {
+        let limits = self.limits.zset;
+        let mut zset = Zset::with_hint(self.seed, pairs.count() / 2, 0, limits);
+        let mut items = pairs.iter().map(|(_, item)| item);
+        while let Some(member) = items.next() {
+            let score = items.next().and_then(|item| item.as_f64()).filter(|score| !score.is_nan());
+            let Some(score) = score else { return malformed("invalid packed sorted set") };
+            if zset.insert(member.bytes(&mut IntBuf::new()), score, limits) != Change::Added {
+                return malformed("duplicate sorted set member");
+            }
+        }
+        Ok(zset)
+    }
+
+    fn unpacked_hash(&self, pack: &Listpack, timed: bool) -> Result<Hash> {
+        let limits = &self.limits.hash;
+        let mut hash = Hash::new();
+        hash.expect(usize::MAX, limits);
+        let (mut name, mut text) = (IntBuf::new(), IntBuf::new());
+        let mut items = pack.iter().map(|(_, item)| item);
+        while let Some(field) = items.next() {
+            let Some(value) = items.next() else { return malformed("invalid packed hash") };
+            let ttl = match (timed, timed.then(|| items.next()).flatten()) {
+                (false, _) | (true, Some(Item::Int(0))) => FieldTtl::Clear,
+                (true, Some(Item::Int(expiry_ms @ 1..))) => FieldTtl::At(expiry_ms),
+                _ => return malformed("invalid packed hash"),
+            };
+            if !hash.set(field.bytes(&mut name), value.bytes(&mut text), ttl, limits) {
                 return malformed("duplicate hash field");
             }
         }

@@ -86,7 +86,7 @@ mod tests {
     /// Any cutting gives the sum that bit-by-bit division gives.
     #[test]
     fn chunks_against_bits() {
-        let bytes: Vec<u8> = (0..1000u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let mut bits = 0u64;
         for byte in &bytes {
             bits ^= u64::from(*byte);

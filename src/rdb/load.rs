@@ -119,7 +119,7 @@ const HEAD_LEN: usize = 9;
 /// Versions before have no checksum.
 const CHECKSUM_SINCE: u32 = 5;
 /// Bytes looked at in one go.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 16;
 
 impl Loader {
     /// A loader before the first byte. `verify` says whether the checksum must be right.
@@ -221,7 +221,7 @@ impl Loader {
             [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => (Dialect::Valkey, digits),
             _ => return Err(RdbErrorKind::Magic),
         };
-        let shown = || RdbErrorKind::Version(digits.escape_ascii().to_string());
+        let shown = || RdbErrorKind::Version(digits.escape_ascii().to_string().trim_start_matches('0').into());
         let text = std::str::from_utf8(digits).map_err(|_| shown())?;
         if !text.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(shown());

@@ -391,9 +391,9 @@ fn says_what_is_wrong_and_where() {
         assert_eq!(error.to_string(), expected);
     }
     for (head, expected) in [
-        ("REDIS0013", "can't handle RDB format version 0013 at offset 0"),
-        ("REDIS0080", "can't handle RDB format version 0080 at offset 0"),
-        ("VALKEY081", "can't handle RDB format version 081 at offset 0"),
+        ("REDIS0013", "can't handle RDB format version 13 at offset 0"),
+        ("REDIS0080", "can't handle RDB format version 80 at offset 0"),
+        ("VALKEY081", "can't handle RDB format version 81 at offset 0"),
         ("REDIS+012", "can't handle RDB format version +012 at offset 0"),
         ("*3\r\n$3\r\nS", "wrong signature, this is no RDB file at offset 0"),
     ] {

@@ -149,11 +149,13 @@ test("talks to nobody but the server of its own files", async () => {
 test("fits a phone", async () => {
   const page = await browser.open("?memory");
   await page.setViewportSize({ width: 320, height: 568 });
-  await command(page, `ECHO ${"long".repeat(100)}`);
+  await command(page, `ECHO ${"long".repeat(1000)}`);
   const fit = await page.evaluate(() => ({
     wide: document.documentElement.scrollWidth <= innerWidth,
     tall: document.documentElement.scrollHeight <= innerHeight,
+    end: document.querySelector("#output > :last-child").getBoundingClientRect().bottom <=
+      document.querySelector("#output").getBoundingClientRect().bottom,
     prompt: document.querySelector("#prompt").getBoundingClientRect().bottom <= innerHeight,
   }));
-  assert.deepEqual(fit, { wide: true, tall: true, prompt: true });
+  assert.deepEqual(fit, { wide: true, tall: true, end: true, prompt: true });
 });

@@ -15,14 +15,26 @@ const line = element("line");
 // ---- What is shown ----
 
 function print(text, kind = "reply") {
-  const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
   const entry = document.createElement("div");
   entry.className = kind;
   entry.textContent = text;
   output.append(entry);
   while (output.childElementCount > MAX_LINES) output.firstElementChild.remove();
-  if (atEnd || kind === "command") output.scrollTop = output.scrollHeight;
+  if (kind === "command") following = true;
+  follow();
 }
+
+// The end stays in sight, unless the reader has scrolled up: while text comes, and when the window changes its size.
+let following = true;
+
+function follow() {
+  if (following) output.scrollTop = output.scrollHeight;
+}
+
+output.addEventListener("scroll", () => {
+  following = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
+});
+new ResizeObserver(follow).observe(output);
 
 // ---- One connection, as redis-cli has one ----
 

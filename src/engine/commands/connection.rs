@@ -218,9 +218,6 @@ fn reset(call: &mut Call) -> Outcome {
     let client = &mut server.clients[call.id];
     transaction::unwatch(call.keys, client);
     pubsub::forget(&mut server.pubsub, client);
-    client.channels.clear();
-    client.patterns.clear();
-    client.shard_channels.clear();
     client.db = 0;
     client.name.clear();
     client.authenticated = server.config.requirepass.is_empty();

@@ -13,10 +13,19 @@ use super::spec::Spec;
 
 pub mod client;
 pub mod command;
+pub mod config;
 pub mod connection;
 pub mod docs;
+pub mod expire;
+pub mod generic;
 pub mod help;
+pub mod info;
+mod lcs;
+pub mod list;
+mod list_blocking;
+pub mod pubsub;
 pub mod scan;
+pub mod server;
 pub mod set;
 mod set_algebra;
 pub mod string;
@@ -34,6 +43,20 @@ const FAMILIES: &[&[Spec]] = &[
     string::SPECS,
     transactions::SPECS,
     zset::SPECS,
+#[rustfmt::skip]
+const FAMILIES: &[&[Spec]] = &[
+    command::SPECS,
+    config::SPECS,
+    connection::SPECS,
+    expire::SPECS,
+    generic::SPECS,
+    info::SPECS,
+    list::SPECS,
+    pubsub::SPECS,
+    server::SPECS,
+    set::SPECS,
+    string::SPECS,
+    transactions::SPECS,
 ];
 
 /// The table by name and by index. Sub-commands follow their container.

@@ -255,9 +255,20 @@ impl Config {
         Ok(Changes { changed, before })
     }
 
-    /// Takes a [`Config::set_many`] back.
+    /// Takes a [`Config::set_many`] back. What others have set since stays.
     pub fn undo(&mut self, changes: Changes) {
-        *self = *changes.before;
+        for row in &changes.changed {
+            if row.name == "save" {
+                self.save.0.clear();
+            }
+            let before = row.show(&changes.before);
+            let args: Vec<&[u8]> = match row.kind {
+                Kind::Many => before.split(|&byte| byte == b' ').collect(),
+                _ => vec![&before],
+            };
+            let restored = (row.field_mut)(self).assign(&row.kind, &args);
+            debug_assert!(restored.is_ok(), "{}: what is shown can be set", row.name);
+        }
     }
 
     /// Names are checked before any value is read; the first bad one decides, but LOADING prevails.

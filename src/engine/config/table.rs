@@ -217,10 +217,10 @@ parameters! {
     cluster_require_full_coverage: bool = true, Kind::Bool, Rw, Nobody;
     cluster_slot_migration_log_max_len: u64 = 1000, int(0, MAX), Rw, Nobody;
     cluster_slot_stats_enabled: bool = false, Kind::Bool, Rw, Nobody;
-    commandlog_large_reply_max_len: u64 = 128, int(0, MAX), Rw, Nobody;
-    commandlog_large_request_max_len: u64 = 128, int(0, MAX), Rw, Nobody;
-    commandlog_reply_larger_than: i64 = 1 << 20, int(-1, MAX), Rw, Nobody;
-    commandlog_request_larger_than: i64 = 1 << 20, int(-1, MAX), Rw, Nobody;
+    commandlog_large_reply_max_len: u64 = 128, int(0, MAX), Rw, Engine;
+    commandlog_large_request_max_len: u64 = 128, int(0, MAX), Rw, Engine;
+    commandlog_reply_larger_than: i64 = 1 << 20, int(-1, MAX), Rw, Engine;
+    commandlog_request_larger_than: i64 = 1 << 20, int(-1, MAX), Rw, Engine;
     crash_log_enabled: bool = true, Kind::Bool, Rw, Nobody;
     crash_memcheck_enabled: bool = true, Kind::Bool, Rw, Nobody;
     daemonize: bool = false, Kind::Bool, Immutable, Host;
@@ -245,7 +245,7 @@ parameters! {
     hll_sparse_max_bytes: u64 = 3000, umemory(0), Rw, Engine;
     hz: u32 = 10, int(0, I32), Rw, Engine;
     ignore_warnings: Text = text(""), TEXT, Rw, Host;
-    import_mode: bool = false, Kind::Bool, Rw, Nobody;
+    import_mode: bool = false, Kind::Bool, Rw, Engine;
     io_threads: u32 = 1, int(1, 128), Immutable, Nobody;
     io_threads_do_reads: bool = false, Kind::Bool, Immutable, Nobody;
     jemalloc_bg_thread: bool = true, Kind::Bool, Rw, Nobody;

@@ -1,0 +1,93 @@
+//! The sections of INFO that count what has happened: stats, commands, errors, latencies.
+
+use super::super::commands;
+use super::super::stats::CommandStats;
+use super::{Lines, Source};
+use crate::types::number::FloatBuf;
+
+pub(super) fn stats(source: &Source, lines: &mut Lines) {
+    let Source { server, keys } = source;
+    let stats = &server.stats;
+    let kilobytes = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
+    lines.field("total_connections_received", stats.connections_received);
+    lines.field("total_commands_processed", stats.commands_processed);
+    lines.field("instantaneous_ops_per_sec", stats.ops_rate.per_second());
+    lines.field("total_net_input_bytes", stats.net_input);
+    lines.field("total_net_output_bytes", stats.net_output);
+    lines.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    lines.field("instantaneous_input_kbps", kilobytes(stats.input_rate.per_second()));
+    lines.field("instantaneous_output_kbps", kilobytes(stats.output_rate.per_second()));
+    lines.field("instantaneous_input_repl_kbps", kilobytes(0));
+    lines.field("instantaneous_output_repl_kbps", kilobytes(0));
+    lines.field("rejected_connections", stats.rejected_connections);
+    lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    lines.field("expired_subkeys", keys.stats.expired_fields);
+    lines.field("expired_keys", keys.stats.expired);
+    lines.field("evicted_keys", keys.stats.evicted);
+    lines.field("evicted_clients", stats.evicted_clients);
+    lines.zeros(&["evicted_scripts"]);
+    lines.field("keyspace_hits", keys.stats.hits);
+    lines.field("keyspace_misses", keys.stats.misses);
+    lines.field("pubsub_channels", server.pubsub.channels.len());
+    lines.field("pubsub_patterns", server.pubsub.patterns.len());
+    lines.field("pubsubshard_channels", server.pubsub.shard_channels.len());
+    lines.zeros(&[
+        "latest_fork_usec",
+        "total_forks",
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+    ]);
+    lines.field("unexpected_error_replies", stats.unexpected_errors);
+    lines.field("total_error_replies", stats.error_replies);
+    lines.field("client_query_buffer_limit_disconnections", stats.query_limit_disconnections);
+    lines.field("client_output_buffer_limit_disconnections", stats.output_limit_disconnections);
+}
+
+pub(super) fn commands(source: &Source, lines: &mut Lines) {
+    for (name, stats) in counted(source) {
+        let CommandStats { calls, nanos, rejected, failed, .. } = stats;
+        let micros = nanos / 1000;
+        let each = if *calls == 0 { 0.0 } else { *nanos as f64 / 1000.0 / *calls as f64 };
+        let text = format!(
+            "calls={calls},usec={micros},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
+        );
+        lines.field(&format!("cmdstat_{name}"), text);
+    }
+}
+
+/// The commands that have been run, refused or failed, with their counters.
+fn counted<'a>(source: &'a Source) -> impl Iterator<Item = (&'static str, &'a CommandStats)> {
+    let rows = commands::table().iter().map(|(_, spec)| spec.full_name);
+    let used = |stats: &CommandStats| stats.calls + stats.rejected + stats.failed > 0;
+    rows.zip(&source.server.stats.commands).filter(move |(_, stats)| used(stats))
+}
+
+pub(super) fn errors(source: &Source, lines: &mut Lines) {
+    for (code, count) in &source.server.stats.errors {
+        lines.field(&format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
+pub(super) fn latencies(source: &Source, lines: &mut Lines) {
+    if !source.server.config.latency_tracking {
+        return;
+    }
+    for (name, stats) in counted(source) {
+        let Some(histogram) = &stats.histogram else { continue };
+        let percentiles = source.server.config.latency_tracking_info_percentiles.iter().map(|percent| {
+            let micros = histogram.percentile(*percent) as f64 / 1000.0;
+            let mut buf = FloatBuf::new();
+            format!("p{}={micros:.3}", crate::types::number::format_f64(*percent, &mut buf))
+        });
+        lines.field(&format!("latency_percentiles_usec_{name}"), percentiles.collect::<Vec<String>>().join(","));
+    }
+}

@@ -1,0 +1,158 @@
+//! What the engine wants done: settings of sockets and files, snapshots, the end.
+//!
+//! Each ask is dealt with when it comes out, after what was appended before it; answers go back as reports.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::engine::config::{self, Config};
+use crate::engine::host::{Ask, Report, SnapshotKind};
+use crate::engine::time::Now;
+
+use super::listen::{self, Listener};
+use super::pump::Pump;
+use super::storage::manifest;
+use super::{log, process};
+
+impl Pump {
+    /// Does what is asked.
+    pub(super) fn answer(&mut self, now: Now, ask: Ask) {
+        match ask {
+            Ask::Log { level, text } => log::write(level, &text),
+            Ask::StartSnapshot { kind, at, at_once } => {
+                // That of a new base has begun already, where the stream was cut.
+                if kind == SnapshotKind::Rdb {
+                    self.storage.begin_snapshot(&mut self.engine, now, kind, at);
+                }
+                if at_once {
+                    self.storage.store_at_once(&mut self.engine, now);
+                }
+            }
+            Ask::CancelSnapshot => self.storage.cancel_snapshot(),
+            Ask::Configure { ticket, changes } => {
+                let result = self.configure(now, &changes);
+                let failed = result.is_err();
+                self.engine.report(now, Report::Done { ticket, result });
+                // The engine has taken the values back.
+                if failed {
+                    let _ = self.configure(now, &changes);
+                }
+            }
+            Ask::RewriteConfig { ticket } => {
+                let config = self.engine.config().clone();
+                let path = self.files.config.clone();
+                self.storage.run(ticket, move || rewrite(&path, &config));
+            }
+            Ask::Sync => self.storage.ask_sync(&mut self.engine, now),
+            Ask::ReloadLog { ticket } => {
+                let result = Err("the log cannot be loaded again while the server runs".to_owned());
+                self.engine.report(now, Report::Done { ticket, result });
+            }
+            Ask::Stall { micros } => std::thread::sleep(Duration::from_micros(micros)),
+            Ask::Exit => self.exit = Some(std::process::ExitCode::SUCCESS),
+        }
+    }
+
+    /// Brings sockets, files and the process in line with the configuration, as far as `changes` name them.
+    fn configure(&mut self, now: Now, changes: &[(&'static str, String)]) -> Result<(), String> {
+        let changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
+        if changed("maxclients") {
+            process::permits_clients(self.engine.config().maxclients)?;
+        }
+        if changed("dir") {
+            let dir = Path::new(OsStr::from_bytes(&self.engine.config().dir));
+            std::env::set_current_dir(dir).map_err(|error| error.to_string())?;
+        }
+        if changed("port") || changed("bind") {
+            self.listen_again(changed("bind"))?;
+        }
+        if changed("loglevel") {
+            log::set_level(self.engine.config().loglevel);
+        }
+        if changed("appendfsync") {
+            self.storage.set_policy(self.engine.config().appendfsync);
+        }
+        if changed("appendonly") {
+            match (self.engine.config().appendonly, self.storage.is_logging()) {
+                (true, false) => self.engine.start_log(now),
+                (false, true) => {
+                    self.storage.close_log(now);
+                    self.engine.set_log_enabled(false);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Listens where `port` and `bind` say now. If that fails, TCP clients are not accepted any more until
+    /// it is called again with values that work.
+    fn listen_again(&mut self, bind: bool) -> Result<(), String> {
+        let mut listeners: Vec<Listener> = self.listeners.drain(..).map(|(listener, _)| listener).collect();
+        listeners.retain(|listener| matches!(listener, Listener::Unix(..)));
+        let opened = listen::open_tcp(self.engine.config());
+        let result = match opened {
+            Ok(tcp) => {
+                listeners.extend(tcp);
+                Ok(())
+            }
+            Err(reason) => {
+                log::warning(&reason);
+                Err(match bind {
+                    true => "Failed to bind to specified addresses.".to_owned(),
+                    false => "Unable to listen on this port. Check server logs.".to_owned(),
+                })
+            }
+        };
+        self.set_listeners(listeners);
+        result
+    }
+
+    /// The last things: everything durable, no traces left.
+    pub(super) fn leave(&mut self, now: Now) {
+        process::tell_stopping(self.engine.config().supervised);
+        self.storage.finish(now);
+        for (listener, _) in self.listeners.drain(..) {
+            if let Listener::Unix(_, path) = listener {
+                log::notice("Removing the unix socket file.");
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        if !self.files.pid.is_empty() {
+            log::notice("Removing the pid file.");
+            let _ = std::fs::remove_file(OsStr::from_bytes(&self.files.pid));
+        }
+        if self.exit == Some(std::process::ExitCode::SUCCESS) {
+            log::warning("Redis is now ready to exit, bye bye...");
+        }
+    }
+}
+
+/// Writes the configuration back to its file: a new file beside it, renamed over it.
+fn rewrite(path: &str, config: &Config) -> Result<(), String> {
+    if path.is_empty() {
+        return Err("The server is running without a config file".to_owned());
+    }
+    let old = std::fs::read(path).unwrap_or_default();
+    let users: Vec<Vec<u8>> = config.directives.user.iter().map(|words| words.join(&b' ')).collect();
+    let text = config::rewrite(&old, config, &users);
+    let path = Path::new(path);
+    let temp = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = File::create(&temp).and_then(|mut file| {
+        if let Ok(data) = std::fs::metadata(path) {
+            file.set_permissions(data.permissions())?;
+        }
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&temp, path)?;
+        manifest::sync_dir(path.parent().unwrap_or(Path::new("/")))
+    });
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&temp);
+        format!("Rewriting config file: {error}")
+    })
+}

@@ -1,0 +1,404 @@
+//! What is read at start: the log by its manifest, or the last snapshot.
+//!
+//! A thread of its own reads the files; the engine takes them in pieces between batches, while clients are
+//! served with -LOADING. Also the change from an old log of one file to Redis 7's layout. Redis'
+//! counterparts: `loadDataFromDisk`, `loadAppendOnlyFiles`, `aofUpgradePrepare`.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
+use crate::engine::config::Config;
+use crate::engine::load::{LoadError, LoadKind};
+use crate::engine::time::Now;
+use crate::native::log;
+use crate::native::ready::Flag;
+use crate::rdb::{Aux, Format, Writer};
+
+use super::manifest::{self, Manifest, Part};
+use super::worker::LogPlace;
+use super::{current_dir, log_place};
+
+/// Bytes read at once.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Pieces read ahead.
+const PIECES_AHEAD: usize = 8;
+
+/// How long the engine loads before clients are looked after.
+const SLICE: Duration = Duration::from_millis(8);
+
+/// A log that is open for appending.
+pub struct OpenLog {
+    /// Where it is.
+    pub place: LogPlace,
+    /// Its files.
+    pub manifest: Manifest,
+    /// The last part.
+    pub file: File,
+    /// Bytes of all its files.
+    pub bytes: u64,
+}
+
+/// A file to be loaded.
+struct Source {
+    path: PathBuf,
+    kind: LoadKind,
+    bytes: u64,
+    /// Its end may be torn: it was being written when the process ended.
+    last: bool,
+}
+
+/// What is to be loaded.
+pub struct Plan {
+    sources: Vec<Source>,
+    /// The log to go on with, unless it is off.
+    log: Option<(LogPlace, Manifest)>,
+}
+
+/// The manifest on the disk, if there is one.
+///
+/// # Errors
+/// In words: it cannot be read, or is wrong.
+pub fn read_manifest(place: &LogPlace) -> Result<Option<Manifest>, String> {
+    let path = manifest::path(&place.dir, &place.prefix);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("Can't read the manifest of the log, {}: {error}", path.display())),
+    };
+    let manifest = Manifest::parse(&text);
+    manifest.map(Some).map_err(|what| format!("The manifest of the log is wrong. {}, {what}", path.display()))
+}
+
+/// Finds what is to be loaded, and makes the log ready to be appended to.
+///
+/// # Errors
+/// In words for the log: what is wrong with which file, and what to do.
+pub fn plan(config: &Config) -> Result<Plan, String> {
+    check_folder(config)?;
+    let rdb = current_dir().join(OsStr::from_bytes(&config.dbfilename));
+    if !config.appendonly {
+        let sources = source(rdb, LoadKind::Snapshot, true)?;
+        return Ok(Plan { sources: sources.into_iter().collect(), log: None });
+    }
+    let place = log_place(config);
+    std::fs::create_dir_all(&place.dir).map_err(|error| {
+        format!("Can't create the log's folder {}: {error}. Is the data folder writable?", place.dir.display())
+    })?;
+    let manifest = match read_manifest(&place)? {
+        Some(manifest) => manifest,
+        None => begin(&place, config, &rdb)?,
+    };
+    let mut sources = Vec::new();
+    for part in manifest.base.iter().chain(&manifest.parts) {
+        let path = place.dir.join(&part.name);
+        let found = source(path.clone(), LoadKind::Log, false)?;
+        sources.push(found.ok_or_else(|| missing(&path, part))?);
+    }
+    if let Some(last) = sources.last_mut() {
+        last.last = true;
+    }
+    Ok(Plan { sources, log: Some((place, manifest)) })
+}
+
+fn missing(path: &Path, part: &Part) -> String {
+    format!(
+        "The manifest of the log names {} (number {}), which is not there. Put it back from a backup; the log cannot be \
+         loaded without it.",
+        path.display(),
+        part.seq
+    )
+}
+
+fn source(path: PathBuf, kind: LoadKind, last: bool) -> Result<Option<Source>, String> {
+    match std::fs::metadata(&path) {
+        Ok(data) => Ok(Some(Source { path, kind, bytes: data.len(), last })),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("Can't read {}: {error}", path.display())),
+    }
+}
+
+/// A new log: from an old one of one file, from the last snapshot, or from nothing.
+fn begin(place: &LogPlace, config: &Config, rdb: &Path) -> Result<Manifest, String> {
+    let fail = |error: io::Error| format!("Can't begin a log in {}: {error}", place.dir.display());
+    let mut manifest = Manifest::default();
+    let old = current_dir().join(&place.prefix);
+    if old.is_file() {
+        // The manifest first: a crash in between is put right by the next start.
+        manifest.adopt_base(&place.prefix);
+        manifest.store(&place.dir, &place.prefix).map_err(fail)?;
+        std::fs::rename(&old, place.dir.join(&place.prefix)).map_err(fail)?;
+        manifest::sync_dir(&place.dir).map_err(fail)?;
+        log::notice(&format!("Successfully migrated an old-style AOF into the folder {}", place.dir.display()));
+        return Ok(manifest);
+    }
+    let base = place.dir.join(manifest.next_base(&place.prefix));
+    if rdb.is_file() {
+        log::warning(&format!(
+            "appendonly is on, but there is no log yet: it begins with the data of {}",
+            rdb.display()
+        ));
+        std::fs::copy(rdb, &base).map_err(fail)?;
+    } else {
+        std::fs::write(&base, empty_snapshot(config)).map_err(fail)?;
+        log::notice(&format!("Creating AOF base file {} on server start", base.display()));
+    }
+    File::open(&base).and_then(|file| file.sync_all()).map_err(fail)?;
+    let part = place.dir.join(manifest.next_part(&place.prefix));
+    File::create(part).map_err(fail)?;
+    manifest.store(&place.dir, &place.prefix).map_err(fail)?;
+    Ok(manifest)
+}
+
+fn empty_snapshot(config: &Config) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(Format::for_field_expiries(false), config.rdbcompression, config.rdbchecksum);
+    let head = Aux {
+        redis_version: std::str::from_utf8(&config.haversack_server_version).unwrap_or_default(),
+        created_seconds: 0,
+        used_bytes: 0,
+        replication: None,
+        aof_base: true,
+    };
+    writer.head(&head, &mut bytes);
+    writer.finish(&mut bytes);
+    bytes
+}
+
+/// Says early that the data folder cannot be written to.
+fn check_folder(config: &Config) -> Result<(), String> {
+    let dir = current_dir();
+    let probe = dir.join(format!("temp-{}.probe", std::process::id()));
+    let written = File::create(&probe).and_then(|_| std::fs::remove_file(&probe));
+    let Err(error) = written else { return Ok(()) };
+    let text = format!(
+        "The data folder {} is not writable: {error}. Give this user the right to write there, or name another folder \
+         with --dir.",
+        dir.display()
+    );
+    if config.appendonly {
+        return Err(text);
+    }
+    if !config.save.0.is_empty() {
+        log::warning(&format!("{text} Until then no snapshot can be saved."));
+    }
+    Ok(())
+}
+
+/// What the reading thread hands over.
+enum Piece {
+    Bytes(Vec<u8>),
+    End,
+    Failed(io::Error),
+}
+
+/// A load under way.
+pub struct Loader {
+    pieces: Receiver<Piece>,
+    sources: VecDeque<Source>,
+    begun: bool,
+    log: Option<(LogPlace, Manifest)>,
+    started: Instant,
+    said: Instant,
+    loaded: u64,
+    total: u64,
+}
+
+/// How a slice of loading ended.
+pub enum Progress {
+    /// More is there.
+    More,
+    /// The thread has not read on yet; the flag will be raised.
+    Wait,
+    /// Everything is loaded.
+    Done(Option<OpenLog>),
+}
+
+impl Loader {
+    /// Starts to load. The engine must be new.
+    ///
+    /// # Errors
+    /// The system has no room for another thread.
+    pub fn start(plan: Plan, engine: &mut Engine, now: Now, flag: Arc<Flag>) -> Result<Loader, String> {
+        let total = plan.sources.iter().map(|source| source.bytes).sum();
+        engine.begin_load(now, total);
+        let (outbox, pieces) = sync_channel(PIECES_AHEAD);
+        let paths: Vec<PathBuf> = plan.sources.iter().map(|source| source.path.clone()).collect();
+        std::thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || paths.iter().all(|path| read(path, &outbox, &flag)))
+            .map_err(|error| format!("Cannot start the loading thread: {error}"))?;
+        let now = Instant::now();
+        Ok(Loader {
+            pieces,
+            sources: plan.sources.into(),
+            begun: false,
+            log: plan.log,
+            started: now,
+            said: now,
+            loaded: 0,
+            total,
+        })
+    }
+
+    /// Loads for some milliseconds.
+    ///
+    /// # Errors
+    /// In words for the log: what is wrong where, and what to do. The process is to end.
+    pub fn slice(&mut self, engine: &mut Engine, now: Now) -> Result<Progress, String> {
+        let began = Instant::now();
+        while let Some(source) = self.sources.front() {
+            if !self.begun {
+                engine.begin_file(source.kind);
+                self.begun = true;
+            }
+            match self.pieces.try_recv() {
+                Err(TryRecvError::Empty) => return Ok(Progress::Wait),
+                Err(TryRecvError::Disconnected) => return Err("The loading thread has ended too early".to_owned()),
+                Ok(Piece::Failed(error)) => return Err(format!("Can't read {}: {error}", source.path.display())),
+                Ok(Piece::Bytes(bytes)) => {
+                    self.loaded += bytes.len() as u64;
+                    engine.load(now, &bytes).map_err(|error| refusal(source, &error))?;
+                    self.say_progress();
+                }
+                Ok(Piece::End) => {
+                    if let Err(error) = engine.end_file() {
+                        mend(source, &error, engine.config())?;
+                    }
+                    self.sources.pop_front();
+                    self.begun = false;
+                }
+            }
+            if began.elapsed() >= SLICE {
+                return Ok(Progress::More);
+            }
+        }
+        self.finish(engine, now)
+    }
+
+    fn say_progress(&mut self) {
+        if self.said.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.said = Instant::now();
+        let percent = self.loaded * 100 / self.total.max(1);
+        log::notice(&format!("Loading: {percent}% ({} of {} MB)", self.loaded >> 20, self.total >> 20));
+    }
+
+    fn finish(&mut self, engine: &mut Engine, now: Now) -> Result<Progress, String> {
+        let stats = engine.end_load(now);
+        for note in &stats.notes {
+            log::warning(&format!("While loading: {note}"));
+        }
+        let seconds = self.started.elapsed().as_secs_f64();
+        let what = if self.log.is_some() { "append only file" } else { "disk" };
+        if self.total > 0 {
+            log::notice(&format!(
+                "Done loading: keys loaded: {}, keys expired: {}, commands run: {}.",
+                stats.keys, stats.expired, stats.commands
+            ));
+            log::notice(&format!("DB loaded from {what}: {seconds:.3} seconds"));
+        }
+        let Some((place, manifest)) = self.log.take() else { return Ok(Progress::Done(None)) };
+        open_last(place, manifest, self.total).map(|log| Progress::Done(Some(log)))
+    }
+}
+
+/// Opens the last part for appending; makes one if there is none.
+fn open_last(place: LogPlace, mut manifest: Manifest, bytes: u64) -> Result<OpenLog, String> {
+    let fail = |error: io::Error| format!("Can't open the log in {} for writing: {error}", place.dir.display());
+    let known = manifest.parts.last().map(|part| part.name.clone());
+    let name = known.clone().unwrap_or_else(|| manifest.next_part(&place.prefix));
+    let file = OpenOptions::new().append(true).create(true).open(place.dir.join(&name)).map_err(fail)?;
+    if known.is_none() || !manifest.history.is_empty() {
+        for part in manifest.history.drain(..) {
+            let _ = std::fs::remove_file(place.dir.join(part.name));
+        }
+        manifest.store(&place.dir, &place.prefix).map_err(fail)?;
+    }
+    Ok(OpenLog { place, manifest, file, bytes })
+}
+
+/// Cuts a torn end off the file that was being written, if the configuration permits that.
+fn mend(source: &Source, error: &LoadError, config: &Config) -> Result<(), String> {
+    let path = source.path.display();
+    let LoadError::Truncated { valid } = error else { return Err(refusal(source, error)) };
+    if !source.last {
+        return Err(format!(
+            "{path} ends in the middle of a command, and it is not the last part of the log: data behind it would be \
+             lost. Whole up to byte {valid} of {}. Put the file back from a backup.",
+            source.bytes
+        ));
+    }
+    if !config.aof_load_truncated {
+        return Err(format!(
+            "Unexpected end of file reading the append only file {path}, whole up to byte {valid} of {}. You can: 1) make \
+             a backup of the file, then cut it with: redis-check-aof --fix <file>. 2) set 'aof-load-truncated yes' and \
+             start again.",
+            source.bytes
+        ));
+    }
+    let cut = OpenOptions::new().write(true).open(&source.path).and_then(|file| {
+        file.set_len(*valid)?;
+        file.sync_all()
+    });
+    cut.map_err(|error| format!("Error truncating the AOF file {path}: {error}"))?;
+    log::warning(&format!("The end of {path} is torn: a write was cut short when the server stopped."));
+    log::warning(&format!(
+        "AOF loaded anyway because aof-load-truncated is enabled: {} bytes cut off, {valid} kept",
+        source.bytes.saturating_sub(*valid)
+    ));
+    Ok(())
+}
+
+/// Says what is wrong with a file, and what to do.
+fn refusal(source: &Source, error: &LoadError) -> String {
+    let path = source.path.display();
+    let (kind, tool) = match error {
+        LoadError::Snapshot(_) => ("snapshot", "redis-check-rdb"),
+        _ => ("append only file", "redis-check-aof"),
+    };
+    format!(
+        "Bad data in the {kind} {path}: {error}. Nothing was changed. Put the file back from a backup, look at it with \
+         {tool}, or move it away to start without it. Exiting."
+    )
+}
+
+/// Reads a file to its end. False if nobody wants more.
+fn read(path: &Path, outbox: &SyncSender<Piece>, flag: &Arc<Flag>) -> bool {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => {
+            let sent = outbox.send(Piece::Failed(error)).is_ok();
+            flag.raise();
+            return sent;
+        }
+    };
+    loop {
+        let mut bytes = vec![0; PIECE_BYTES];
+        let (piece, more) = match file.read(&mut bytes) {
+            Ok(0) => (Piece::End, false),
+            Ok(read) => {
+                bytes.truncate(read);
+                (Piece::Bytes(bytes), true)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => (Piece::Failed(error), false),
+        };
+        if outbox.send(piece).is_err() {
+            return false;
+        }
+        flag.raise();
+        if !more {
+            return true;
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The manifest of the log: which files it consists of, in which order.
+//!
+//! One line per file, `file <name> seq <number> type <b|i|h>`: one base, then the incremental parts in
+//! ascending order; history files wait to be deleted. A new manifest is written beside the old one, made
+//! durable and renamed over it, so there is always a whole one. Redis' counterpart: `aofManifest`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::engine::config::{parse_line, quote};
+
+/// A file of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its number among those of its kind.
+    pub seq: u64,
+}
+
+/// The files of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// The snapshot, or the commands, to begin with.
+    pub base: Option<Part>,
+    /// What came after it.
+    pub parts: Vec<Part>,
+    /// What is no longer needed.
+    pub history: Vec<Part>,
+    last_base: u64,
+    last_part: u64,
+}
+
+impl Manifest {
+    /// Reads the text of a manifest.
+    ///
+    /// # Errors
+    /// In words: which line, and what is wrong.
+    pub fn parse(text: &str) -> Result<Manifest, String> {
+        let mut manifest = Manifest::default();
+        for (number, line) in text.lines().enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = |what: &str| format!("line {}: {what}: '{line}'", number + 1);
+            manifest.read_line(line).map_err(wrong)?;
+        }
+        if manifest.base.is_none() && manifest.parts.is_empty() && manifest.history.is_empty() {
+            return Err("the manifest names no files".to_owned());
+        }
+        Ok(manifest)
+    }
+
+    fn read_line(&mut self, line: &str) -> Result<(), &'static str> {
+        let words = parse_line(line.as_bytes()).ok_or("a quote is not closed")?;
+        let (pairs, rest) = words.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err("a word without a value");
+        }
+        let (mut name, mut seq, mut kind) = (None, None, None);
+        for [key, value] in pairs {
+            let value = std::str::from_utf8(value).map_err(|_| "not a text")?;
+            match key.to_ascii_lowercase().as_slice() {
+                b"file" => name = Some(value.to_owned()),
+                b"seq" => seq = value.parse::<u64>().ok().filter(|seq| *seq > 0),
+                b"type" => kind = value.chars().next(),
+                _ => {} // newer versions add offsets
+            }
+        }
+        let name = name.filter(|name| !name.is_empty() && !name.contains('/')).ok_or("not a file name")?;
+        let seq = seq.ok_or("not a sequence number")?;
+        let part = Part { name, seq };
+        match kind {
+            Some('b') if self.base.is_some() => return Err("a second base file"),
+            Some('b') => {
+                self.last_base = self.last_base.max(seq);
+                self.base = Some(part);
+            }
+            Some('i') if seq <= self.last_part => return Err("sequence numbers do not ascend"),
+            Some('i') => {
+                self.last_part = seq;
+                self.parts.push(part);
+            }
+            Some('h') => self.history.push(part),
+            _ => return Err("an unknown type of file"),
+        }
+        Ok(())
+    }
+
+    /// The manifest as text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |part: &Part, kind: char| {
+            let plain = part.name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte));
+            let name =
+                if plain { part.name.clone() } else { String::from_utf8_lossy(&quote(part.name.as_bytes())).into() };
+            text += &format!("file {name} seq {} type {kind}\n", part.seq);
+        };
+        self.base.iter().for_each(|part| line(part, 'b'));
+        self.history.iter().for_each(|part| line(part, 'h'));
+        self.parts.iter().for_each(|part| line(part, 'i'));
+        text
+    }
+
+    /// Names a new base; the old one becomes history.
+    pub fn next_base(&mut self, prefix: &str) -> String {
+        self.last_base += 1;
+        let part = Part { name: format!("{prefix}.{}.base.rdb", self.last_base), seq: self.last_base };
+        let name = part.name.clone();
+        self.history.extend(self.base.replace(part));
+        name
+    }
+
+    /// Takes an existing file as the base: an old log of one file.
+    pub fn adopt_base(&mut self, name: &str) {
+        self.last_base += 1;
+        self.base = Some(Part { name: name.to_owned(), seq: self.last_base });
+    }
+
+    /// Names a new incremental part.
+    pub fn next_part(&mut self, prefix: &str) -> String {
+        self.last_part += 1;
+        let part = Part { name: format!("{prefix}.{}.incr.aof", self.last_part), seq: self.last_part };
+        self.parts.push(part.clone());
+        part.name
+    }
+
+    /// Makes history of all parts but the last `keep`.
+    pub fn retire_parts(&mut self, keep: usize) {
+        let old = self.parts.len().saturating_sub(keep);
+        self.history.extend(self.parts.drain(..old));
+    }
+
+    /// Writes the manifest into `dir`, durably.
+    ///
+    /// # Errors
+    /// The old one is still there then.
+    pub fn store(&self, dir: &Path, prefix: &str) -> io::Result<()> {
+        let temp = dir.join(format!("temp-{prefix}.manifest"));
+        let mut file = File::create(&temp)?;
+        file.write_all(self.text().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temp, path(dir, prefix))?;
+        sync_dir(dir)
+    }
+}
+
+/// Where the manifest is.
+pub fn path(dir: &Path, prefix: &str) -> PathBuf {
+    dir.join(format!("{prefix}.manifest"))
+}
+
+/// Makes names in a folder durable.
+///
+/// # Errors
+/// The folder cannot be opened or flushed.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewrite_names_new_files_and_retires_the_old_ones() {
+        let text = "file appendonly.aof.2.base.rdb seq 2 type b\nfile appendonly.aof.7.incr.aof seq 7 type i\n";
+        let mut manifest = Manifest::parse(text).unwrap();
+        assert_eq!(manifest.text(), text);
+        assert_eq!(manifest.next_part("appendonly.aof"), "appendonly.aof.8.incr.aof");
+        assert_eq!(manifest.next_base("appendonly.aof"), "appendonly.aof.3.base.rdb");
+        manifest.retire_parts(1);
+        let expected = "file appendonly.aof.3.base.rdb seq 3 type b\nfile appendonly.aof.2.base.rdb seq 2 type h\n\
+            file appendonly.aof.7.incr.aof seq 7 type h\nfile appendonly.aof.8.incr.aof seq 8 type i\n";
+        assert_eq!(manifest.text(), expected);
+        assert_eq!(Manifest::parse(expected).unwrap().text(), expected);
+    }
+
+    #[test]
+    fn names_with_blanks_are_quoted() {
+        let mut manifest = Manifest::default();
+        manifest.next_part("my log");
+        assert_eq!(manifest.text(), "file \"my log.1.incr.aof\" seq 1 type i\n");
+        assert_eq!(Manifest::parse(&manifest.text()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn offsets_of_newer_versions_are_passed_over_and_nonsense_is_refused() {
+        assert!(Manifest::parse("file a.1.incr.aof seq 1 type i startoffset 5 endoffset 9\n").is_ok());
+        for wrong in
+            ["", "file a seq 0 type i", "file ../a seq 1 type i", "file a seq 1 type x", "file a seq 1 type", "x"]
+        {
+            assert!(Manifest::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(Manifest::parse("file a seq 2 type i\nfile b seq 2 type i\n").is_err());
+    }
+}
