@@ -36,13 +36,6 @@ mod zset_pop;
 mod zset_range;
 
 /// All families.
-const FAMILIES: &[&[Spec]] = &[
-    command::SPECS,
-    connection::SPECS,
-    set::SPECS,
-    string::SPECS,
-    transactions::SPECS,
-    zset::SPECS,
 #[rustfmt::skip]
 const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
@@ -57,6 +50,7 @@ const FAMILIES: &[&[Spec]] = &[
     set::SPECS,
     string::SPECS,
     transactions::SPECS,
+    zset::SPECS,
 ];
 
 /// The table by name and by index. Sub-commands follow their container.

@@ -14,7 +14,7 @@ use crate::engine::error::{Error, Outcome};
 use crate::engine::spec::*;
 use crate::resp::{Args, Protocol, Reply};
 use crate::types::listpack::{IntBuf, Item};
-use crate::types::number;
+use crate::types::number::{self, FloatBuf};
 use crate::types::sample::{Selection, below};
 use crate::types::value::{Kind, Value};
 use crate::types::zset::{Change, Zset};
@@ -412,8 +412,8 @@ fn add(call: &mut Call, options: AddOptions, from: usize) -> Outcome {
         }
         None if options.xx => Added::default(),
         None => {
-            let longest = (0..count).map(|i| pairs.at(2 * i + 1).len()).max().unwrap_or(0);
-            let mut zset = Zset::with_hint(call.keys.rng.next(), count, longest, limits);
+            // Like Redis, by the first member only: a packed set turns -0 to 0.
+            let mut zset = Zset::with_hint(call.keys.rng.next(), count, pairs.at(1).len(), limits);
             let done = add_all(&mut zset);
             call.keys.add(key, Value::Zset(Box::new(zset)));
             done
@@ -589,6 +589,12 @@ fn zscan(call: &mut Call) -> Outcome {
         return Ok(());
     };
     let options = options?;
+    // A packed score is shown as it is stored.
+    let write_score: fn(f64, &mut Vec<u8>) = match zset.as_listpack() {
+        Some(_) => |score, text| text.extend_from_slice(FloatBuf::new().format(score)),
+        None => number::format_17_digits,
+    };
+    let mut text = Vec::new();
     scan::reply(call.reply, |elements| {
         let mut shown = 0;
         let next = zset.scan(cursor, options.count, |member, score| {
@@ -598,7 +604,9 @@ fn zscan(call: &mut Call) -> Outcome {
             reply_item(elements, member);
             shown += 1;
             if !options.no_scores {
-                elements.bulk_double(score);
+                text.clear();
+                write_score(score, &mut text);
+                elements.bulk(&text);
                 shown += 1;
             }
         });
