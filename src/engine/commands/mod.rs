@@ -30,6 +30,10 @@ pub mod set;
 mod set_algebra;
 pub mod string;
 pub mod transactions;
+pub mod zset;
+mod zset_algebra;
+mod zset_pop;
+mod zset_range;
 
 /// All families.
 #[rustfmt::skip]
@@ -46,6 +50,7 @@ const FAMILIES: &[&[Spec]] = &[
     set::SPECS,
     string::SPECS,
     transactions::SPECS,
+    zset::SPECS,
 ];
 
 /// The table by name and by index. Sub-commands follow their container.
