@@ -16,9 +16,15 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod docs;
+pub mod dump;
 pub mod expire;
 pub mod generic;
+pub mod hash;
+pub mod hash_ttl;
 pub mod help;
+pub mod object;
+pub mod scan;
+pub mod sort;
 pub mod info;
 mod lcs;
 pub mod list;
@@ -34,6 +40,7 @@ pub mod zset;
 mod zset_algebra;
 mod zset_pop;
 mod zset_range;
+pub mod wait;
 
 /// All families.
 #[rustfmt::skip]
@@ -43,6 +50,15 @@ const FAMILIES: &[&[Spec]] = &[
     connection::SPECS,
     expire::SPECS,
     generic::SPECS,
+    hash::SPECS,
+    hash_ttl::SPECS,
+    dump::SPECS,
+    object::SPECS,
+    sort::SPECS,
+    wait::SPECS,
+    string::SPECS,
+    transactions::SPECS,
+];
     info::SPECS,
     list::SPECS,
     pubsub::SPECS,
