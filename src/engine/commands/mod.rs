@@ -36,6 +36,10 @@ pub mod sort;
 pub mod string;
 pub mod transactions;
 pub mod wait;
+pub mod zset;
+mod zset_algebra;
+mod zset_pop;
+mod zset_range;
 
 /// All families.
 #[rustfmt::skip]
@@ -58,6 +62,7 @@ const FAMILIES: &[&[Spec]] = &[
     string::SPECS,
     transactions::SPECS,
     wait::SPECS,
+    zset::SPECS,
 ];
 
 /// The table by name and by index. Sub-commands follow their container.
