@@ -22,25 +22,24 @@ pub mod generic;
 pub mod hash;
 pub mod hash_ttl;
 pub mod help;
-pub mod object;
-pub mod scan;
-pub mod sort;
 pub mod info;
 mod lcs;
 pub mod list;
 mod list_blocking;
+pub mod object;
 pub mod pubsub;
 pub mod scan;
 pub mod server;
 pub mod set;
 mod set_algebra;
+pub mod sort;
 pub mod string;
 pub mod transactions;
+pub mod wait;
 pub mod zset;
 mod zset_algebra;
 mod zset_pop;
 mod zset_range;
-pub mod wait;
 
 /// All families.
 #[rustfmt::skip]
@@ -48,24 +47,21 @@ const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
     config::SPECS,
     connection::SPECS,
+    dump::SPECS,
     expire::SPECS,
     generic::SPECS,
     hash::SPECS,
     hash_ttl::SPECS,
-    dump::SPECS,
-    object::SPECS,
-    sort::SPECS,
-    wait::SPECS,
-    string::SPECS,
-    transactions::SPECS,
-];
     info::SPECS,
     list::SPECS,
+    object::SPECS,
     pubsub::SPECS,
     server::SPECS,
     set::SPECS,
+    sort::SPECS,
     string::SPECS,
     transactions::SPECS,
+    wait::SPECS,
     zset::SPECS,
 ];
 
