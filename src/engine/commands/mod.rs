@@ -20,14 +20,17 @@ pub mod expire;
 pub mod generic;
 pub mod help;
 pub mod info;
+pub mod latency;
 mod lcs;
 pub mod list;
 mod list_blocking;
+pub mod monitor;
 pub mod pubsub;
 pub mod scan;
 pub mod server;
 pub mod set;
 mod set_algebra;
+pub mod slowlog;
 pub mod string;
 pub mod transactions;
 
@@ -41,7 +44,10 @@ const FAMILIES: &[&[Spec]] = &[
     generic::SPECS,
     info::SPECS,
     list::SPECS,
+    latency::SPECS,
+    monitor::SPECS,
     pubsub::SPECS,
+    slowlog::SPECS,
     server::SPECS,
     set::SPECS,
     string::SPECS,
