@@ -16,8 +16,11 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod docs;
+pub mod dump;
 pub mod expire;
 pub mod generic;
+pub mod hash;
+pub mod hash_ttl;
 pub mod help;
 pub mod info;
 pub mod latency;
@@ -25,14 +28,21 @@ mod lcs;
 pub mod list;
 mod list_blocking;
 pub mod monitor;
+pub mod object;
 pub mod pubsub;
 pub mod scan;
 pub mod server;
 pub mod set;
 mod set_algebra;
 pub mod slowlog;
+pub mod sort;
 pub mod string;
 pub mod transactions;
+pub mod wait;
+pub mod zset;
+mod zset_algebra;
+mod zset_pop;
+mod zset_range;
 
 /// All families.
 #[rustfmt::skip]
@@ -40,18 +50,25 @@ const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
     config::SPECS,
     connection::SPECS,
+    dump::SPECS,
     expire::SPECS,
     generic::SPECS,
+    hash::SPECS,
+    hash_ttl::SPECS,
     info::SPECS,
     list::SPECS,
     latency::SPECS,
     monitor::SPECS,
+    object::SPECS,
     pubsub::SPECS,
     slowlog::SPECS,
     server::SPECS,
     set::SPECS,
+    sort::SPECS,
     string::SPECS,
     transactions::SPECS,
+    wait::SPECS,
+    zset::SPECS,
 ];
 
 /// The table by name and by index. Sub-commands follow their container.
