@@ -23,15 +23,18 @@ pub mod hash;
 pub mod hash_ttl;
 pub mod help;
 pub mod info;
+pub mod latency;
 mod lcs;
 pub mod list;
 mod list_blocking;
+pub mod monitor;
 pub mod object;
 pub mod pubsub;
 pub mod scan;
 pub mod server;
 pub mod set;
 mod set_algebra;
+pub mod slowlog;
 pub mod sort;
 pub mod string;
 pub mod transactions;
@@ -54,8 +57,11 @@ const FAMILIES: &[&[Spec]] = &[
     hash_ttl::SPECS,
     info::SPECS,
     list::SPECS,
+    latency::SPECS,
+    monitor::SPECS,
     object::SPECS,
     pubsub::SPECS,
+    slowlog::SPECS,
     server::SPECS,
     set::SPECS,
     sort::SPECS,
