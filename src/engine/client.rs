@@ -147,6 +147,8 @@ pub struct Client {
     pub net_out: u64,
     /// Commands run.
     pub commands: u64,
+    /// Offset of the stream after its last write.
+    pub write_offset: u64,
     /// Whether it stands in the list of clients with something to hand out.
     pub(super) pending: bool,
 }
@@ -191,6 +193,7 @@ impl Client {
             net_in: 0,
             net_out: 0,
             commands: 0,
+            write_offset: 0,
             pending: false,
         }
     }

@@ -78,7 +78,13 @@ impl Engine {
     /// Ends a unit: stream, then the caller's reply, then pushes; ready keys are kept for
     /// [`serve_ready`](Self::serve_ready).
     fn settle(&mut self, id: ClientId, reply: &mut Reply, start: usize) {
+        let before = self.server.offset;
         self.settle_effects();
+        if self.server.offset > before
+            && let Some(client) = self.server.clients.find_mut(id)
+        {
+            client.write_offset = self.server.offset;
+        }
         if self.server.persistence.wanted.is_some() {
             self.start_wanted_snapshot();
         }

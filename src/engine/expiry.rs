@@ -91,7 +91,7 @@ impl Keyspace {
     }
 
     /// Removes due fields of one hash, with HDEL to the stream. True if some may be left.
-    fn expire_hash_fields(&mut self, key: &[u8], now: i64) -> bool {
+    pub(super) fn expire_hash_fields(&mut self, key: &[u8], now: i64) -> bool {
         let mut gone: Vec<Box<[u8]>> = Vec::new();
         let no_touch = std::mem::replace(&mut self.no_touch, true);
         if let Ok(Some(hash)) = self.hash_mut(key) {

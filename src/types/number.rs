@@ -347,6 +347,41 @@ impl FloatBuf {
     }
 }
 
+/// Appends a double with 17 significant digits as C's `%.17g` writes it: what ZSCAN shows.
+pub fn format_17_digits(value: f64, out: &mut Vec<u8>) {
+    if !value.is_finite() {
+        return out.extend_from_slice(FloatBuf::new().format(value));
+    }
+    // One digit, a point, 16 digits, the exponent.
+    let text = format!("{:.16e}", value.abs());
+    let Some((digits, exponent)) = text.split_once('e') else { return };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if value.is_sign_negative() {
+        out.push(b'-');
+    }
+    let digits: Vec<u8> = digits.bytes().filter(|byte| *byte != b'.').collect();
+    let significant = digits.iter().rposition(|digit| *digit != b'0').map_or(1, |last| last + 1);
+    if (-4..17).contains(&exponent) {
+        out.extend_from_slice(&b"0.000"[..if exponent < 0 { 1 + exponent.unsigned_abs() as usize } else { 0 }]);
+        let point = usize::try_from(exponent + 1).unwrap_or(0);
+        out.extend_from_slice(&digits[..point]);
+        if significant > point {
+            if point > 0 {
+                out.push(b'.');
+            }
+            out.extend_from_slice(&digits[point..significant]);
+        }
+        return;
+    }
+    out.push(digits[0]);
+    if significant > 1 {
+        out.push(b'.');
+        out.extend_from_slice(&digits[1..significant]);
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    out.extend_from_slice(format!("e{sign}{:02}", exponent.abs()).as_bytes());
+}
+
 /// The text of a double as Redis prints scores: integers plainly up to 2^62, otherwise the digits of
 /// Grisu2, with an exponent when the plain form would be long; `inf`, `-inf`, `nan`, `-0`.
 pub fn format_f64(value: f64, buf: &mut FloatBuf) -> &str {
@@ -414,6 +449,29 @@ fn write_digits(digits: &[u8], k: i32, at: usize, out: &mut [u8; 40]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seventeen_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (3.0, "3"),
+            (-12345.678, "-12345.678"),
+            (0.1, "0.10000000000000001"),
+            (0.001, "0.001"),
+            (0.00012, "0.00012"),
+            (-1e-7, "-9.9999999999999995e-08"),
+            (1e16, "10000000000000000"),
+            (12345678901234567.0, "12345678901234568"),
+            (1e17, "1e+17"),
+            (1e300, "1.0000000000000001e+300"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            let mut out = Vec::new();
+            format_17_digits(value, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
 
     fn random(seed: u64) -> impl FnMut() -> u64 {
         let mut state = seed | 1;

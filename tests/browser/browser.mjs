@@ -101,7 +101,9 @@ function devtoolsAddress(child) {
 
 /** Waits until the playground says that its database is open, or that it `failed`. */
 export async function ready(page, expected = "true") {
-  await page.waitForSelector(`body[data-ready=${expected}]`, { state: "attached" });
+  await page.waitForSelector("body[data-ready]", { state: "attached" });
+  const [state, text] = await page.evaluate(() => [document.body.dataset.ready, document.querySelector("#output").innerText]);
+  assert.equal(state, expected, `the playground's state is "${state}"; it says: ${text}`);
 }
 
 /** Types a command into the terminal and returns what it printed, one string a reply, once `count` of them are there. */

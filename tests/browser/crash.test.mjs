@@ -19,38 +19,39 @@ for (const fsync of ["always", "everysec"]) {
   });
 }
 
-// Writes pairs of keys in transactions until `goal` is promised, then kills. Returns how many were promised.
+// Writes pairs of keys in single commands until `goal` is promised, then kills. Returns how many were promised.
 async function writeUntilKilled(place, fsync, from, goal) {
   const browser = await launch(place);
-  const page = await browser.open(`?db=crash-${fsync}&fsync=${fsync}`);
-  let promised = from;
-  let reached;
-  const enough = new Promise((resolve) => (reached = resolve));
-  await page.exposeFunction("promise", (number) => {
-    promised = Math.max(promised, number);
-    if (promised >= goal) reached();
-  });
-  // With `always` a reply is the promise. Otherwise flush() is.
-  page
-    .evaluate(
-      async ([mode, first]) => {
-        const filler = "x".repeat(2000);
-        for (let number = first + 1; ; number += 1) {
-          const pair = ["MSET", `a:${number}`, `${number}${filler}`, `b:${number}`, `${number}${filler}`];
-          await globalThis.haversack.call(pair);
-          if (mode !== "always") {
-            if (number % 5 !== 0) continue;
-            await globalThis.haversack.flush();
-          }
-          globalThis.promise(number);
-        }
-      },
-      [fsync, from],
-    )
-    .catch(() => {}); // it ends with the browser
-  await enough;
-  await browser.kill();
-  return promised;
+  try {
+    const page = await browser.open(`?db=crash-${fsync}&fsync=${fsync}`);
+    let promised = from;
+    await new Promise((resolve, reject) => {
+      page
+        .exposeFunction("promise", (number) => {
+          promised = Math.max(promised, number);
+          if (promised >= goal) resolve();
+        })
+        .then(() => page.evaluate(writeForever, [fsync, from]))
+        .catch(reject); // once the browser is killed nobody hears it
+    });
+    return promised;
+  } finally {
+    await browser.kill();
+  }
+}
+
+// Runs in the page. With `always` a reply is the promise, otherwise flush() is.
+async function writeForever([fsync, from]) {
+  const filler = "x".repeat(2000);
+  for (let number = from + 1; ; number += 1) {
+    const value = `${number}${filler}`;
+    await globalThis.haversack.call(["MSET", `a:${number}`, value, `b:${number}`, value]);
+    if (fsync !== "always") {
+      if (number % 5 !== 0) continue;
+      await globalThis.haversack.flush();
+    }
+    globalThis.promise(number);
+  }
 }
 
 async function check(place, fsync, promised) {

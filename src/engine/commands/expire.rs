@@ -89,7 +89,7 @@ impl Unit {
     pub const UNIX_MS: Unit = Unit { ms: 1, relative: false };
 
     /// The moment in milliseconds since the Unix epoch; `None` if that has no room.
-    fn moment(self, count: i64, now_ms: i64) -> Option<i64> {
+    pub fn moment(self, count: i64, now_ms: i64) -> Option<i64> {
         count.checked_mul(self.ms)?.checked_add(if self.relative { now_ms } else { 0 })
     }
 }

@@ -16,20 +16,30 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod docs;
+pub mod dump;
 pub mod expire;
 pub mod generic;
+pub mod hash;
+pub mod hash_ttl;
 pub mod help;
 pub mod info;
 mod lcs;
 pub mod list;
 mod list_blocking;
+pub mod object;
 pub mod pubsub;
 pub mod scan;
 pub mod server;
 pub mod set;
 mod set_algebra;
+pub mod sort;
 pub mod string;
 pub mod transactions;
+pub mod wait;
+pub mod zset;
+mod zset_algebra;
+mod zset_pop;
+mod zset_range;
 
 /// All families.
 #[rustfmt::skip]
@@ -37,15 +47,22 @@ const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
     config::SPECS,
     connection::SPECS,
+    dump::SPECS,
     expire::SPECS,
     generic::SPECS,
+    hash::SPECS,
+    hash_ttl::SPECS,
     info::SPECS,
     list::SPECS,
+    object::SPECS,
     pubsub::SPECS,
     server::SPECS,
     set::SPECS,
+    sort::SPECS,
     string::SPECS,
     transactions::SPECS,
+    wait::SPECS,
+    zset::SPECS,
 ];
 
 /// The table by name and by index. Sub-commands follow their container.

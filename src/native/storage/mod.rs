@@ -55,6 +55,8 @@ struct Pull {
     ahead: usize,
     /// Nothing is left to be pulled.
     complete: bool,
+    /// Nothing else is served meanwhile.
+    at_once: bool,
     spare: Vec<Vec<u8>>,
 }
 
@@ -201,7 +203,7 @@ impl Storage {
         self.last_id += 1;
         let id = self.last_id;
         self.worker.submit(Job::BeginSnapshot { id, path, flush });
-        self.pull = Some(Pull { id, kind, ahead: 0, complete: false, spare: Vec::new() });
+        self.pull = Some(Pull { id, kind, ahead: 0, complete: false, at_once: false, spare: Vec::new() });
     }
 
     /// The log goes on in a new part.
@@ -284,7 +286,8 @@ impl Storage {
 
     /// Pulls the snapshot to its end and waits until it is stored.
     pub fn store_at_once(&mut self, engine: &mut Engine, now: Now) {
-        while self.pull.is_some() {
+        while let Some(pull) = &mut self.pull {
+            pull.at_once = true;
             while self.pull_slice(engine) {}
             if self.pull.is_none() {
                 return;
@@ -339,7 +342,10 @@ impl Storage {
                         log.manifest.history.clear();
                     }
                 }
-                log::notice(&format!("{what} terminated with success"));
+                match pull.at_once {
+                    true => log::notice("DB saved on disk"),
+                    false => log::notice(&format!("{what} terminated with success")),
+                }
                 engine.report(now, Report::SnapshotStored);
             }
             Err(reason) => engine.report(now, Report::SnapshotFailed { reason }),

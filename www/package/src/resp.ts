@@ -32,7 +32,10 @@ export class ProtocolError extends Error {
   override name = "ProtocolError";
 }
 
-/** The types that carry bytes, by their first byte on the wire. `_` also stands for the null bulk and array of RESP2. */
+/**
+ * The types that carry bytes, by their first byte on the wire. `_` also stands for the null bulk and array of RESP2:
+ * its bytes are `$` or `*` then, and empty in RESP3.
+ */
 export type Scalar = "+" | "-" | ":" | "$" | "_" | "#" | "," | "(" | "!" | "=";
 /** The types that carry elements. A map's are key, value, key, value. */
 export type Aggregate = "*" | "%" | "~" | ">";
@@ -55,6 +58,8 @@ const AGGREGATES = "*%~>|";
 const MAX_DEPTH = 512;
 const KEPT_BYTES = 1 << 20;
 const EMPTY = new Uint8Array(0);
+const NULL_BULK = Uint8Array.of(0x24);
+const NULL_ARRAY = Uint8Array.of(0x2a);
 
 /** Turns chunks of bytes into values. Attributes (RESP3 `|`) are read and dropped. */
 export class Decoder<T> {
@@ -126,7 +131,7 @@ export class Decoder<T> {
     const length = count(text);
     if (length < 0) {
       this.#start = next;
-      return { value: this.#shape.scalar("_", EMPTY) };
+      return { value: this.#shape.scalar("_", NULL_BULK) };
     }
     if (this.#end < next + length + 2) return undefined;
     if (this.#buffer[next + length] !== CR || this.#buffer[next + length + 1] !== LF) {
@@ -139,7 +144,7 @@ export class Decoder<T> {
   #header(type: Frame<T>["type"], text: Uint8Array, next: number): { value: T } | undefined {
     const length = count(text);
     this.#start = next;
-    if (length < 0) return this.#close(this.#shape.scalar("_", EMPTY));
+    if (length < 0) return this.#close(this.#shape.scalar("_", NULL_ARRAY));
     if (this.#open.length >= MAX_DEPTH) throw new ProtocolError("replies nest too deeply");
     const missing = type === "%" || type === "|" ? length * 2 : length;
     if (missing > 0) {
