@@ -27,10 +27,10 @@ use super::worker::LogPlace;
 use super::{current_dir, log_place};
 
 /// Bytes read at once.
-const PIECE_BYTES: usize = 256 * 1024;
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Pieces read ahead.
-const PIECES_AHEAD: usize = 8;
+const PIECES_AHEAD: usize = 32;
 
 /// How long the engine loads before clients are looked after.
 const SLICE: Duration = Duration::from_millis(8);

@@ -29,10 +29,10 @@ use manifest::Manifest;
 use worker::{Destination, Event, Job, LogPlace, Worker};
 
 /// Bytes of a snapshot pulled between two batches.
-const CHUNK_BYTES: usize = 256 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Pieces of a snapshot that may wait to be written.
-const CHUNKS_AHEAD: usize = 4;
+const CHUNKS_AHEAD: usize = 16;
 
 /// The log while it is on.
 struct Log {
