@@ -25,7 +25,8 @@ impl Engine {
             self.server.clock.last_round = now.mono;
             let effort = self.server.config.active_expire_effort;
             let suspended = self.server.active_pause().is_some() || self.server.config.import_mode;
-            let more = !suspended && self.keyspace.expire_slice(effort);
+            let keyspace = &mut self.keyspace;
+            let more = !suspended && self.server.watch_latency("expire-cycle", |_| keyspace.expire_slice(effort));
             let freeing = self.keyspace.free_slice();
             let clearing = self.finish_cancelled_walk();
             self.server.clock.busy = more || freeing || clearing;
