@@ -15,6 +15,7 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod docs;
 pub mod dump;
 pub mod expire;
@@ -26,6 +27,7 @@ pub mod info;
 mod lcs;
 pub mod list;
 mod list_blocking;
+pub mod memory;
 pub mod object;
 pub mod pubsub;
 pub mod scan;
@@ -48,12 +50,14 @@ const FAMILIES: &[&[Spec]] = &[
     config::SPECS,
     connection::SPECS,
     dump::SPECS,
+    debug::SPECS,
     expire::SPECS,
     generic::SPECS,
     hash::SPECS,
     hash_ttl::SPECS,
     info::SPECS,
     list::SPECS,
+    memory::SPECS,
     object::SPECS,
     pubsub::SPECS,
     server::SPECS,
