@@ -28,19 +28,7 @@ impl Engine {
         self.end_pause();
         if now.mono >= self.next_periodic() {
             self.server.clock.last_round = now.mono;
-<<<<<<< HEAD
-            let effort = self.server.config.active_expire_effort;
-            let suspended = self.server.active_pause().is_some() || self.server.config.import_mode;
-            let keyspace = &mut self.keyspace;
-            let more = !suspended && self.server.watch_latency("expire-cycle", |_| keyspace.expire_slice(effort));
-            let freeing = self.keyspace.free_slice();
-            let clearing = self.finish_cancelled_walk();
-            self.server.clock.busy = more || freeing || clearing;
-            self.settle_effects();
-            self.periodic();
-=======
             self.round();
->>>>>>> srv
         }
         self.run_resumed();
     }
@@ -54,7 +42,8 @@ impl Engine {
         let effort = self.server.config.active_expire_effort;
         let paused = self.server.active_pause().is_some() || self.server.config.import_mode;
         let suspended = paused || self.server.clock.lazy_expire_only;
-        let more = !suspended && self.keyspace.expire_slice(effort);
+        let keyspace = &mut self.keyspace;
+        let more = !suspended && self.server.watch_latency("expire-cycle", |_| keyspace.expire_slice(effort));
         let freeing = self.keyspace.free_slice();
         let clearing = self.finish_cancelled_walk();
         self.server.clock.busy = more || freeing || clearing;
