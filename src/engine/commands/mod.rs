@@ -15,6 +15,7 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod docs;
 pub mod dump;
 pub mod expire;
@@ -27,6 +28,7 @@ pub mod latency;
 mod lcs;
 pub mod list;
 mod list_blocking;
+pub mod memory;
 pub mod monitor;
 pub mod object;
 pub mod pubsub;
@@ -50,6 +52,7 @@ const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
     config::SPECS,
     connection::SPECS,
+    debug::SPECS,
     dump::SPECS,
     expire::SPECS,
     generic::SPECS,
@@ -58,6 +61,7 @@ const FAMILIES: &[&[Spec]] = &[
     info::SPECS,
     latency::SPECS,
     list::SPECS,
+    memory::SPECS,
     monitor::SPECS,
     object::SPECS,
     pubsub::SPECS,
