@@ -26,6 +26,8 @@ pub enum Cause {
         /// The keys.
         keys: Vec<Box<[u8]>>,
     },
+    /// For its deadline only, while the whole server stands still (DEBUG SLEEP).
+    Stall,
     /// For the end of CLIENT PAUSE; then the command runs.
     Pause,
     /// For replicas, or for the log, to have everything up to an offset (WAIT, WAITAOF).

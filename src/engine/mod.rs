@@ -15,6 +15,7 @@ pub mod call;
 pub mod client;
 pub mod commands;
 pub mod config;
+pub mod digest;
 mod dispatch;
 pub mod effects;
 pub mod entry;
@@ -79,7 +80,7 @@ pub struct Outbox {
 }
 
 /// List elements larger than this have a node of their own.
-const PACKED_THRESHOLD: usize = 1 << 30;
+pub(crate) const PACKED_THRESHOLD: usize = 1 << 30;
 
 /// Output buffers larger than this are not kept for reuse.
 const SPARE_BYTES: usize = 64 * 1024;

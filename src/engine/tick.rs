@@ -3,6 +3,7 @@
 use super::Engine;
 use super::blocking::{self, Cause};
 use super::client::ClientId;
+use super::commands;
 use super::host::LogLevel;
 use super::time::{MonoTime, Now};
 
@@ -13,6 +14,10 @@ pub struct Clockwork {
     pub last_round: MonoTime,
     /// Work is left over: go on at once.
     pub busy: bool,
+    /// Periodic work is not done at all (DEBUG PAUSE-CRON).
+    pub stopped: bool,
+    /// Keys and fields only expire when somebody asks for them (DEBUG SET-ACTIVE-EXPIRE 0).
+    pub lazy_expire_only: bool,
 }
 
 impl Engine {
@@ -23,23 +28,33 @@ impl Engine {
         self.end_pause();
         if now.mono >= self.next_periodic() {
             self.server.clock.last_round = now.mono;
-            let effort = self.server.config.active_expire_effort;
-            let suspended = self.server.active_pause().is_some() || self.server.config.import_mode;
-            let keyspace = &mut self.keyspace;
-            let more = !suspended && self.server.watch_latency("expire-cycle", |_| keyspace.expire_slice(effort));
-            let freeing = self.keyspace.free_slice();
-            let clearing = self.finish_cancelled_walk();
-            self.server.clock.busy = more || freeing || clearing;
-            self.settle_effects();
-            self.periodic();
+            self.round();
         }
         self.run_resumed();
+    }
+
+    /// One round of periodic work.
+    fn round(&mut self) {
+        if self.server.clock.stopped {
+            self.server.clock.busy = false;
+            return;
+        }
+        let effort = self.server.config.active_expire_effort;
+        let paused = self.server.active_pause().is_some() || self.server.config.import_mode;
+        let suspended = paused || self.server.clock.lazy_expire_only;
+        let keyspace = &mut self.keyspace;
+        let more = !suspended && self.server.watch_latency("expire-cycle", |_| keyspace.expire_slice(effort));
+        let freeing = self.keyspace.free_slice();
+        let clearing = self.finish_cancelled_walk();
+        self.server.clock.busy = more || freeing || clearing;
+        self.settle_effects();
+        self.periodic();
     }
 
     /// When periodic work wants to go on.
     pub(super) fn next_periodic(&self) -> MonoTime {
         let clock = &self.server.clock;
-        if clock.busy || !self.keyspace.garbage.is_empty() {
+        if clock.busy || (!clock.stopped && !self.keyspace.garbage.is_empty()) {
             return clock.last_round;
         }
         clock.last_round.plus_ms(1000 / u64::from(self.server.config.hz.clamp(1, 500)))
@@ -59,8 +74,19 @@ impl Engine {
         let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.as_deref()) else { return };
         match blocked.cause {
             Cause::Pause => self.release_paused(id),
+            Cause::Stall => self.end_stall(id),
             _ => self.release(id, |reply| reply.error("ERR the host did not answer in time")),
         }
+    }
+
+    /// DEBUG SLEEP is over: it counts as a command that took so long.
+    fn end_stall(&mut self, id: ClientId) {
+        let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.clone()) else { return };
+        let nanos = self.server.now.mono.nanos.saturating_sub(blocked.since.nanos);
+        let spec = commands::table().row(blocked.command);
+        self.server.stats.count_command(blocked.command, nanos, false);
+        self.server.record_slow(id, spec, blocked.args.as_args(), nanos);
+        self.release(id, |reply| reply.ok());
     }
 
     fn end_pause(&mut self) {

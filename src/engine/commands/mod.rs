@@ -15,6 +15,7 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod docs;
 pub mod dump;
 pub mod expire;
@@ -27,6 +28,7 @@ pub mod latency;
 mod lcs;
 pub mod list;
 mod list_blocking;
+pub mod memory;
 pub mod monitor;
 pub mod object;
 pub mod pubsub;
@@ -50,20 +52,22 @@ const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
     config::SPECS,
     connection::SPECS,
+    debug::SPECS,
     dump::SPECS,
     expire::SPECS,
     generic::SPECS,
     hash::SPECS,
     hash_ttl::SPECS,
     info::SPECS,
-    list::SPECS,
     latency::SPECS,
+    list::SPECS,
+    memory::SPECS,
     monitor::SPECS,
     object::SPECS,
     pubsub::SPECS,
-    slowlog::SPECS,
     server::SPECS,
     set::SPECS,
+    slowlog::SPECS,
     sort::SPECS,
     string::SPECS,
     transactions::SPECS,

@@ -1,0 +1,298 @@
+//! DEBUG: tools for tests of this server and of its clients. Only for those whom `enable-debug-command`
+//! lets.
+//!
+//! Sub-commands that crash the server or that turn something which does not exist here are refused. One
+//! row, as in Redis: the sub-commands are no rows of their own.
+
+mod show;
+
+use crate::engine::PACKED_THRESHOLD;
+use crate::engine::blocking::Cause;
+use crate::engine::call::{Call, Mode};
+use crate::engine::digest::{Digest, value_digest};
+use crate::engine::effects::Propagate;
+use crate::engine::error::{Error, Outcome};
+use crate::engine::host::{Ask, LogLevel, SnapshotKind};
+use crate::engine::persistence::Awaited;
+use crate::engine::spec::*;
+use crate::engine::time::MonoTime;
+use crate::types::number;
+use crate::types::value::Value;
+
+use super::help::help;
+
+/// The commands of this family.
+pub const SPECS: &[Spec] =
+    &[Spec::new("debug", debug, -2, ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED | SYSCMD, Group::Server).docs(
+        "1.0.0",
+        "Depends on subcommand.",
+        "Tools for debugging and testing the server.",
+    )];
+
+/// A sub-command: its name, how many arguments it takes at least and at most (DEBUG and its own name
+/// included), and what it does.
+type Tool = (&'static str, usize, usize, fn(&mut Call) -> Outcome);
+
+const MANY: usize = usize::MAX;
+
+const TOOLS: &[Tool] = &[
+    ("change-repl-id", 2, 2, change_repl_id),
+    ("dict-resizing", 3, 3, nothing_to_switch),
+    ("digest", 2, 2, digest),
+    ("digest-value", 2, MANY, digest_value),
+    ("error", 3, 3, error),
+    ("help", 2, 2, debug_help),
+    ("htstats", 3, 4, show::htstats),
+    ("htstats-key", 3, 4, show::htstats_key),
+    ("listpack", 3, 3, show::listpack),
+    ("loadaof", 2, 2, loadaof),
+    ("log", 3, 3, log),
+    ("object", 3, 3, show::object),
+    ("pause-cron", 3, 3, pause_cron),
+    ("populate", 3, 5, populate),
+    ("protocol", 3, 3, show::protocol),
+    ("quicklist", 3, 4, show::quicklist),
+    ("quicklist-packed-threshold", 3, 3, quicklist_packed_threshold),
+    ("reload", 2, MANY, reload),
+    ("replybuffer", 3, 4, nothing_to_switch),
+    ("set-active-expire", 3, 3, set_active_expire),
+    ("set-disable-deny-scripts", 3, 3, nothing_to_switch),
+    ("sleep", 3, 3, sleep),
+    ("structsize", 2, 2, show::structsize),
+];
+
+/// What Redis has and this server refuses, for whatever argument.
+const REFUSED: &[&str] =
+    &["assert", "crash-and-recover", "leak", "mallctl", "mallctl-str", "oom", "panic", "restart", "segfault"];
+
+fn debug(call: &mut Call) -> Outcome {
+    let (word, count) = (call.args.at(1), call.args.len());
+    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    if let Some((.., run)) = TOOLS.iter().find(|(name, min, max, _)| is(name) && (*min..=*max).contains(&count)) {
+        return run(call);
+    }
+    if let Some(name) = REFUSED.iter().find(|name| is(name)) {
+        let name = name.to_uppercase();
+        return Err(Error::new(format!("ERR DEBUG {name} is not supported: this server does not harm itself")));
+    }
+    let shown = String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned();
+    Err(Error::new(format!("ERR unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP.")))
+}
+
+// ---- Data ----
+
+fn digest(call: &mut Call) -> Outcome {
+    let digest = call.keys.digest();
+    call.reply.simple(digest.to_string());
+    Ok(())
+}
+
+fn digest_value(call: &mut Call) -> Outcome {
+    call.reply.array(call.args.len() - 2);
+    for key in call.args.from(2).iter() {
+        let digest = call.keys.peek(key).map_or_else(Digest::default, value_digest);
+        call.reply.simple(digest.to_string());
+    }
+    Ok(())
+}
+
+/// Keys that one POPULATE may make.
+const MOST_KEYS: i64 = 1 << 32;
+
+fn populate(call: &mut Call) -> Outcome {
+    let positive = "ERR value is out of range, must be positive";
+    let count = call.int_in(2, 0, MOST_KEYS, positive)?;
+    let prefix = call.args.get(3).unwrap_or(b"key");
+    let size = match call.args.len() {
+        5 => Some(call.int_in(4, 0, call.server.config.proto_max_bulk_len as i64, positive)?),
+        _ => None,
+    };
+    for number in 0..count {
+        let key = [prefix, b":", number.to_string().as_bytes()].concat();
+        if call.keys.exists(&key) {
+            continue;
+        }
+        let mut value = format!("value:{number}").into_bytes();
+        if let Some(size) = size {
+            value.resize(size as usize, 0);
+        }
+        call.keys.add(&key, Value::String(value));
+        call.keys.touched(&key);
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+/// Saves and loads: what cannot be stored and read again shows.
+fn reload(call: &mut Call) -> Outcome {
+    let (mut flush, mut merge) = (true, false);
+    for index in 2..call.args.len() {
+        if call.word(index, "MERGE") {
+            merge = true;
+        } else if call.word(index, "NOFLUSH") {
+            flush = false;
+        } else if call.word(index, "NOSAVE") {
+            return Err("ERR DEBUG RELOAD NOSAVE is not supported: snapshots are read at start only".into());
+        } else {
+            return Err("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.".into());
+        }
+    }
+    if !flush && !merge && call.keys.dbs.iter().any(|db| !db.table.is_empty()) {
+        return Err("ERR Error trying to load the RDB dump, check server logs.".into());
+    }
+    let snapshot = call.keys.whole_snapshot(call.server);
+    // Nobody's watched keys change by this.
+    let watchers = call.keys.effects.watchers.len();
+    let loaded = call.keys.load_whole(&snapshot);
+    call.keys.effects.watchers.truncate(watchers);
+    call.keys.effects.propagate = Propagate::Replaced;
+    let persistence = &mut call.server.persistence;
+    persistence.dirty = 0;
+    match loaded {
+        Ok(stats) => (persistence.loaded_keys, persistence.loaded_expired) = (stats.keys, stats.expired),
+        Err(error) => {
+            call.server.log(LogLevel::Warning, format!("DEBUG RELOAD: {error}"));
+            return Err("ERR Error trying to load the RDB dump, check server logs.".into());
+        }
+    }
+    // The file on disk is to hold the same.
+    if persistence.snapshot.is_none() && persistence.wanted.is_none() && call.may_block() {
+        call.server.want_snapshot(SnapshotKind::Rdb, true);
+        call.block_on(Cause::Snapshot, MonoTime::NEVER);
+    } else {
+        call.reply.ok();
+    }
+    Ok(())
+}
+
+fn loadaof(call: &mut Call) -> Outcome {
+    if !call.may_block() {
+        return Err("ERR DEBUG LOADAOF is not possible inside a transaction".into());
+    }
+    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::ReloadLog { ticket });
+    call.block_on(Cause::Host(ticket), MonoTime::NEVER);
+    Ok(())
+}
+
+// ---- Behaviour ----
+
+fn sleep(call: &mut Call) -> Outcome {
+    let seconds = number::strtod(call.args.at(2)).value;
+    let micros = (seconds * 1e6) as u64;
+    if micros == 0 {
+        call.reply.ok();
+        return Ok(());
+    }
+    call.server.asks.push(Ask::Stall { micros });
+    if call.mode == Mode::Direct {
+        let until = MonoTime { nanos: call.keys.now.mono.nanos.saturating_add(micros.saturating_mul(1000)) };
+        call.block_on(Cause::Stall, until);
+    } else {
+        call.reply.ok();
+    }
+    Ok(())
+}
+
+/// Argument 2 as C's `atoi` reads it, as a switch.
+fn switch(call: &Call) -> bool {
+    number::strtod(call.args.at(2)).value as i64 != 0
+}
+
+fn set_active_expire(call: &mut Call) -> Outcome {
+    call.server.clock.lazy_expire_only = !switch(call);
+    call.reply.ok();
+    Ok(())
+}
+
+fn pause_cron(call: &mut Call) -> Outcome {
+    call.server.clock.stopped = switch(call);
+    call.reply.ok();
+    Ok(())
+}
+
+/// Test suites turn these before a test and back after it; here they have nothing to turn.
+fn nothing_to_switch(call: &mut Call) -> Outcome {
+    call.reply.ok();
+    Ok(())
+}
+
+fn quicklist_packed_threshold(call: &mut Call) -> Outcome {
+    /// A little less than 4 GiB, as in Redis.
+    const MOST: u64 = (1 << 32) - (1 << 20);
+    let bytes = number::parse_memory(call.args.at(2))
+        .filter(|bytes| *bytes <= MOST)
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or("ERR argument must be a memory value bigger than 1 and smaller than 4gb")?;
+    call.keys.settings.list.packed_threshold = if bytes == 0 { PACKED_THRESHOLD } else { bytes };
+    call.reply.ok();
+    Ok(())
+}
+
+fn change_repl_id(call: &mut Call) -> Outcome {
+    call.server.replication_id = call.keys.rng.hex(40);
+    call.reply.ok();
+    Ok(())
+}
+
+fn error(call: &mut Call) -> Outcome {
+    let text: Vec<u8> = call.args.at(2).iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }).collect();
+    call.reply.error(text);
+    Ok(())
+}
+
+fn log(call: &mut Call) -> Outcome {
+    let text = String::from_utf8_lossy(call.args.at(2)).into_owned();
+    call.server.log(LogLevel::Warning, format!("DEBUG LOG: {text}"));
+    call.reply.ok();
+    Ok(())
+}
+
+fn debug_help(call: &mut Call) -> Outcome {
+    help(
+        call,
+        &[
+            "CHANGE-REPL-ID",
+            "    Takes a new replication id.",
+            "DICT-RESIZING|REPLYBUFFER|SET-DISABLE-DENY-SCRIPTS <value> ...",
+            "    Accepted for the sake of test suites; there is nothing to turn here.",
+            "DIGEST",
+            "    Shows 40 hexadecimal digits that stand for all data.",
+            "DIGEST-VALUE [<key> ...]",
+            "    Shows such digits for each of these values.",
+            "ERROR <text>",
+            "    Replies with an error.",
+            "HTSTATS <db> [FULL]",
+            "    Shows how full the tables of a database are.",
+            "HTSTATS-KEY <key> [FULL]",
+            "    Shows the same of the table that a key holds.",
+            "LISTPACK <key>",
+            "    Writes the size of a listpack to the log.",
+            "LOADAOF",
+            "    Stores and loads the append-only file.",
+            "LOG <text>",
+            "    Writes a line to the log.",
+            "OBJECT <key>",
+            "    Shows how a value is kept.",
+            "PAUSE-CRON <0|1>",
+            "    Stops periodic work, or lets it go on.",
+            "POPULATE <count> [<prefix>] [<size>]",
+            "    Makes string keys that are not there yet. They are not propagated.",
+            "PROTOCOL <type>",
+            "    Replies with a value of a type: string, integer, double, bignum, null, array, set, map, attrib, push,",
+            "    verbatim, true or false.",
+            "QUICKLIST <key> [<0|1>]",
+            "    Writes the nodes of a quicklist to the log.",
+            "QUICKLIST-PACKED-THRESHOLD <size>",
+            "    Elements from this size on have a node of their own; 0 means the default.",
+            "RELOAD [NOFLUSH] [MERGE]",
+            "    Saves all data and loads them again.",
+            "SET-ACTIVE-EXPIRE <0|1>",
+            "    With 0, keys and fields expire only when somebody asks for them.",
+            "SLEEP <seconds>",
+            "    Stops the server for a while.",
+            "STRUCTSIZE",
+            "    Shows the sizes of the most important structures.",
+        ],
+    );
+    Ok(())
+}
