@@ -323,7 +323,7 @@ fn same_seed_same_bytes_in_any_chunks() {
         println!("seed {seed}");
         let (a, b, c) = (storm(seed, 0), storm(seed, 0), storm(seed, 7));
         assert!(a.log == b.log && a.sent == b.sent, "seed {seed}: two runs differ");
-        assert_eq!(a.sent, c.sent, "seed {seed}: chunks change the replies");
+        assert!(a.sent == c.sent, "seed {seed}: chunks change the replies");
         assert!(a.log == c.log, "seed {seed}: chunks change the stream");
         assert!(a.log.len() > 10_000, "seed {seed}: a storm in a glass of water");
     }

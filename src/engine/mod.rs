@@ -254,6 +254,11 @@ impl Engine {
                         self.serve_ready();
                         reply = self.server.clients.find_mut(id).map(Client::take_reply).unwrap_or_default();
                     }
+                    if !self.server.resumed.is_empty() {
+                        // Those who waited go first: so the order does not depend on how bytes are cut.
+                        self.server.resumed.push_back(id);
+                        break;
+                    }
                 }
                 Ok(Step::Empty { consumed }) => at += consumed,
                 Ok(Step::Incomplete { .. }) => break,

@@ -16,6 +16,11 @@ export interface OpenOptions {
    * when idle, at least every second, and when the page is hidden. `no`: only on `flush()`, `close()` and hiding.
    */
   appendfsync?: Fsync;
+  /**
+   * What to do with a log that is broken in its middle. `quarantine` (the default): open with what comes before the break, set the
+   * rest aside, and say so in `status().recovered`. `refuse`: do not open, and touch nothing.
+   */
+  damaged?: "quarantine" | "refuse";
   /** The wasm module, where the one beside this package shall not be fetched: its bytes, a compiled module, a URL or a response. */
   wasm?: BufferSource | WebAssembly.Module | URL | Response | Promise<Response>;
 }
@@ -36,6 +41,8 @@ export interface Status {
   incrBytes: number;
   /** Why storing failed last, or null. Writes are refused (MISCONF) until it works again. */
   lastError: string | null;
+  /** What was set right when the database was opened, or null. */
+  recovered: string | null;
   fsync: Fsync;
 }
 
@@ -49,9 +56,9 @@ export async function open(url: string, options: OpenOptions = {}): Promise<Have
   if (!["always", "everysec", "no"].includes(fsync)) throw new TypeError(`appendfsync cannot be ${JSON.stringify(fsync)}`);
   const release = storage === "memory" ? () => {} : await takeOwnership(name);
   try {
-    const { default: init, Store } = await import("./wasm/haversack.js");
+    const { default: init, openServer } = await import("./wasm/haversack.js");
     await init(options.wasm === undefined ? undefined : { module_or_path: options.wasm });
-    return await Haversack.over(await Store.open(name, { storage, appendfsync: fsync }), release);
+    return await Haversack.over(await openServer(name, { storage, appendfsync: fsync, damaged: options.damaged ?? "quarantine" }), release);
   } catch (error) {
     release();
     throw error;
@@ -107,6 +114,13 @@ export class Haversack {
     return JSON.parse(this.#server.status()) as Status;
   }
 
+  /** All data as the bytes of a `dump.rdb`, which a Redis server starts with. */
+  export(): Uint8Array {
+    const bytes = this.#server.export();
+    if (bytes === undefined) throw new Error("the database is closed");
+    return bytes;
+  }
+
   /** Resolves when all writes so far are stored. */
   flush(): Promise<void> {
     return this.#server.flush();
@@ -128,9 +142,9 @@ export class Haversack {
     }
   }
 
-  // A hidden page may be killed without another event. flush() starts its transaction before it returns.
+  // A hidden page may be killed without another event.
   #onhide = (event: Event): void => {
-    if (event.type === "pagehide" || document.visibilityState === "hidden") this.flush().catch(() => {});
+    if (event.type === "pagehide" || document.visibilityState === "hidden") this.#server.hide();
   };
 
   #watchPage(): void {

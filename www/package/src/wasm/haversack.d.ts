@@ -4,19 +4,19 @@
 /** Fetches (by default the module beside the glue) or takes, compiles and starts the wasm module; once for all callers. */
 export default function init(options?: { module_or_path: unknown }): Promise<unknown>;
 
-export class Store {
-  /** Loads or creates the database and starts its engine. Rejects with an `Error` that says why it cannot. */
-  static open(name: string, options: StoreOptions): Promise<Server>;
-}
+/** Loads or creates the database and starts its engine. Rejects with an `Error` that says why it cannot. */
+export function openServer(name: string, options: ServerOptions): Promise<Server>;
 
-export interface StoreOptions {
+export interface ServerOptions {
   storage: "indexeddb" | "memory";
   appendfsync: "always" | "everysec" | "no";
+  damaged: "quarantine" | "refuse";
 }
 
 /** One engine and its storage. Connections are small numbers. */
 export class Server {
-  connect(): number;
+  /** Undefined once the server was shut down or closed. */
+  connect(): number | undefined;
   /** Gives bytes of a client to the engine and runs it. Never calls `onwake`'s callback itself. */
   send(connection: number, bytes: Uint8Array): void;
   /** The reply bytes ready for the client, empty if none; undefined once the server has closed the connection and all is taken. */
@@ -24,10 +24,14 @@ export class Server {
   disconnect(connection: number): void;
   /** Called on a later microtask when some connection has bytes to take or was closed. */
   onwake(callback: () => void): void;
-  /** Starts its IndexedDB transaction (put and commit) before it returns, so that a page may call it while it is hidden. */
+  /** Resolves when all writes so far are stored. */
   flush(): Promise<void>;
+  /** Starts and commits a transaction with all that is pending before it returns: for a page that is hidden or left. */
+  hide(): void;
   /** JSON of `Status`. */
   status(): string;
+  /** All keys as the bytes of a `dump.rdb`; undefined once the server was closed. */
+  export(): Uint8Array | undefined;
   /** Flushes, then closes storage and engine. */
   close(): Promise<void>;
   /** Frees the engine's memory; the object is dead afterwards. */
