@@ -353,7 +353,9 @@ pub fn invoke(call: &mut Call) {
     }
     if call.wait.is_none() {
         call.server.stats.count_command(call.command, nanos, failed);
-        call.server.record_slow(call.id, call.spec, call.args, nanos);
+        let reply_bytes = call.reply.buf.len().saturating_sub(start);
+        call.server.record_command(call.id, call.spec, call.args, nanos, reply_bytes);
+        call.server.note_latency(if call.spec.is(spec::FAST) { "fast-command" } else { "command" }, nanos);
         if let Some(client) = call.server.clients.find_mut(call.id) {
             client.commands += 1;
         }

@@ -117,6 +117,7 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
     let samples = server.config.maxmemory_samples as usize;
     let selected = keys.db;
     let mut evicted = false;
+    let began = (server.host.stopwatch_ns)();
     while over(server) {
         // What was unlinked but not freed yet still counts: more victims would be too many.
         if !keys.garbage.is_empty() {
@@ -125,10 +126,11 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
         }
         let Some((db, key)) = keys.choose_victim(samples) else { break };
         keys.db = db;
-        keys.evict(&key);
+        server.watch_latency("eviction-del", |_| keys.evict(&key));
         evicted = true;
     }
     keys.db = selected;
+    server.note_latency("eviction-cycle", (server.host.stopwatch_ns)().saturating_sub(began));
     server.stats.eviction_cycles += u64::from(evicted);
     !over(server)
 }

@@ -1,36 +1,29 @@
 //! MONITOR: every command that is run, as a line to those who asked for it.
 
-use crate::resp::Args;
-
 use super::call::{Call, Mode};
-use super::spec;
+use super::{secret, spec};
 
-/// Shows the command about to run to all monitors.
+/// Shows the command that was just run to all monitors.
 pub fn show(call: &mut Call) {
     if call.spec.flags & (spec::SKIP_MONITOR | spec::ADMIN) != 0 || call.mode == Mode::Replay {
         return;
     }
     let micros = call.keys.now.wall.micros;
     let client = &call.server.clients[call.id];
-    let mut line = format!(
-        "{}.{:06} [{} {}]",
-        micros / 1_000_000,
-        micros % 1_000_000,
-        client.db,
-        if client.peer.addr.is_empty() { "unknown" } else { &client.peer.addr }
-    );
-    quote_args(call.args, call.spec.name, &mut line);
+    let mut line = format!("{}.{:06} [{} ", micros / 1_000_000, micros % 1_000_000, client.db);
+    if client.peer.unix_socket {
+        line.push_str("unix:");
+        line.push_str(client.peer.addr.trim_end_matches(":0"));
+    } else {
+        line.push_str(&client.peer.addr);
+    }
+    line.push(']');
+    for arg in secret::shown(call.spec.full_name, call.args) {
+        line.push(' ');
+        quote(arg, &mut line);
+    }
     for id in call.server.monitors.clone() {
         call.server.push_to(id, |reply| reply.simple(&line));
-    }
-}
-
-/// Adds the arguments in quotes; secrets are not shown.
-fn quote_args(args: Args, command: &str, line: &mut String) {
-    for (index, arg) in args.iter().enumerate() {
-        let secret = index > 0 && (command == "auth" || (command == "hello" && index > 2));
-        line.push_str(" ");
-        if secret { line.push_str("\"(redacted)\"") } else { quote(arg, line) }
     }
 }
 

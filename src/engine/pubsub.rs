@@ -77,9 +77,8 @@ pub fn publish(server: &mut Server, channel: &[u8], message: &[u8]) -> usize {
     if let Some(listeners) = server.pubsub.channels.get(channel) {
         receivers += send(server, &listeners.clone(), &[b"message", channel, message]);
     }
-    let matching = |(pattern, _): &(&Box<[u8]>, &Listeners)| glob::matches(pattern, channel, false);
-    let patterns: Vec<(Box<[u8]>, Listeners)> =
-        server.pubsub.patterns.iter().filter(matching).map(|(p, l)| (p.clone(), l.clone())).collect();
+    let patterns = server.pubsub.patterns.iter().filter(|(pattern, _)| glob::matches(pattern, channel, false));
+    let patterns: Vec<(Box<[u8]>, Listeners)> = patterns.map(|(p, l)| (p.clone(), l.clone())).collect();
     for (pattern, listeners) in patterns {
         receivers += send(server, &listeners, &[b"pmessage", &pattern, channel, message]);
     }

@@ -10,9 +10,10 @@ use super::config::Config;
 use super::error::Error;
 use super::host::{Ask, Host, LogLevel, Ticket};
 use super::keyspace::Keyspace;
+use super::latency::LatencyMonitor;
 use super::persistence::{Awaited, Persistence, Shutdown};
 use super::pubsub::{self, PubSub};
-use super::slowlog::SlowLog;
+use super::slowlog::CommandLogs;
 use super::spec::Spec;
 use super::stats::Stats;
 use super::tick::Clockwork;
@@ -50,8 +51,10 @@ pub struct Server {
     pub shutdown_aborted: bool,
     /// What clients wait for the host to do.
     pub awaited: Vec<(Ticket, Awaited)>,
-    /// Commands that were slow.
-    pub slowlog: SlowLog,
+    /// Commands that were slow or large.
+    pub command_logs: CommandLogs,
+    /// What took long.
+    pub latency: LatencyMonitor,
     /// When periodic work was done.
     pub clock: Clockwork,
     /// Clients that MONITOR.
@@ -104,7 +107,8 @@ impl Server {
             shutdown: None,
             shutdown_aborted: false,
             awaited: Vec::new(),
-            slowlog: SlowLog::default(),
+            command_logs: CommandLogs::default(),
+            latency: LatencyMonitor::default(),
             clock: Clockwork::default(),
             monitors: Vec::new(),
             pause: None,

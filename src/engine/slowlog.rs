@@ -1,10 +1,14 @@
-//! The slow log: the commands that took longer than `slowlog-log-slower-than`.
+//! The command logs: commands that were slow (the slow log), and those with large requests or replies.
+//!
+//! Not here: the commands SLOWLOG and COMMANDLOG. A log keeps its newest entries, with arguments cut to a
+//! bounded length. Counterparts: Redis' `slowlog.c` and Valkey's `commandlog.c`.
 
 use std::collections::VecDeque;
 
 use crate::resp::Args;
 
 use super::client::ClientId;
+use super::secret;
 use super::server::Server;
 use super::spec::{self, Spec};
 
@@ -12,15 +16,15 @@ use super::spec::{self, Spec};
 const MAX_ARGS: usize = 32;
 const MAX_ARG_BYTES: usize = 128;
 
-/// One slow command.
+/// One logged command.
 #[derive(Clone, Debug)]
-pub struct SlowEntry {
+pub struct LogEntry {
     /// Ascending number.
     pub id: u64,
     /// Unix time in seconds.
     pub time: i64,
-    /// How long it took, in microseconds.
-    pub micros: u64,
+    /// How long it took in microseconds, or how many bytes it had.
+    pub value: u64,
     /// Its arguments, cut.
     pub args: Vec<Vec<u8>>,
     /// The client's address.
@@ -29,44 +33,98 @@ pub struct SlowEntry {
     pub name: Vec<u8>,
 }
 
-/// The slow log, newest first.
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogType {
+    /// Commands that took longer than `slowlog-log-slower-than`.
+    Slow,
+    /// Requests larger than `commandlog-request-larger-than`.
+    LargeRequest,
+    /// Replies larger than `commandlog-reply-larger-than`.
+    LargeReply,
+}
+
+/// One log, newest first.
 #[derive(Clone, Debug, Default)]
-pub struct SlowLog {
+pub struct CommandLog {
     /// The entries.
-    pub entries: VecDeque<SlowEntry>,
+    pub entries: VecDeque<LogEntry>,
     next_id: u64,
 }
 
+/// All logs.
+#[derive(Clone, Debug, Default)]
+pub struct CommandLogs {
+    logs: [CommandLog; 3],
+}
+
+impl CommandLogs {
+    /// One log.
+    pub fn of(&mut self, log: LogType) -> &mut CommandLog {
+        &mut self.logs[log as usize]
+    }
+}
+
 impl Server {
-    /// Keeps a command in the slow log if it was slow.
+    /// Keeps a command in the logs that it belongs to.
     #[inline]
-    pub fn record_slow(&mut self, id: ClientId, spec: &Spec, args: Args, nanos: u64) {
-        let limit = self.config.slowlog_log_slower_than;
-        if limit < 0 || spec.is(spec::SKIP_SLOWLOG) || nanos / 1000 < limit as u64 {
+    pub fn record_command(&mut self, id: ClientId, spec: &'static Spec, args: Args, nanos: u64, reply_bytes: usize) {
+        if spec.is(spec::SKIP_SLOWLOG) {
             return;
         }
-        self.keep_slow(id, args, nanos / 1000);
+        let micros = nanos / 1000;
+        if exceeds(micros, self.config.slowlog_log_slower_than) {
+            self.keep(LogType::Slow, id, spec, args, micros);
+        }
+        let reply_bytes = reply_bytes as u64;
+        if exceeds(reply_bytes, self.config.commandlog_reply_larger_than) {
+            self.keep(LogType::LargeReply, id, spec, args, reply_bytes);
+        }
+        let limit = self.config.commandlog_request_larger_than;
+        if limit >= 0 {
+            let request_bytes = args.iter().map(|arg| arg.len() as u64).sum();
+            if exceeds(request_bytes, limit) {
+                self.keep(LogType::LargeRequest, id, spec, args, request_bytes);
+            }
+        }
     }
 
-    fn keep_slow(&mut self, id: ClientId, args: Args, micros: u64) {
+    fn keep(&mut self, log: LogType, id: ClientId, spec: &'static Spec, args: Args, value: u64) {
         let Some(client) = self.clients.find(id) else { return };
         let shown = if args.len() > MAX_ARGS { MAX_ARGS - 1 } else { args.len() };
-        let mut kept: Vec<Vec<u8>> = args.iter().take(shown).map(cut).collect();
+        let mut kept: Vec<Vec<u8>> = secret::shown(spec.full_name, args).take(shown).map(cut).collect();
         if args.len() > MAX_ARGS {
             kept.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
         }
-        let entry = SlowEntry {
-            id: self.slowlog.next_id,
-            time: self.now.wall.seconds(),
-            micros,
-            args: kept,
-            addr: client.peer.addr.clone(),
-            name: client.name.clone(),
-        };
-        self.slowlog.next_id += 1;
-        self.slowlog.entries.push_front(entry);
-        self.slowlog.entries.truncate(self.config.slowlog_max_len as usize);
+        let (time, addr, name) = (self.now.wall.seconds(), client.peer.addr.clone(), client.name.clone());
+        let max_len = self.max_len(log);
+        let log = self.command_logs.of(log);
+        log.entries.push_front(LogEntry { id: log.next_id, time, value, args: kept, addr, name });
+        log.next_id += 1;
+        log.entries.truncate(max_len);
     }
+
+    /// Forgets the oldest entries of logs that may not be as long any more.
+    pub fn trim_command_logs(&mut self) {
+        for log in [LogType::Slow, LogType::LargeRequest, LogType::LargeReply] {
+            let max_len = self.max_len(log);
+            self.command_logs.of(log).entries.truncate(max_len);
+        }
+    }
+
+    fn max_len(&self, log: LogType) -> usize {
+        let max_len = match log {
+            LogType::Slow => self.config.slowlog_max_len,
+            LogType::LargeRequest => self.config.commandlog_large_request_max_len,
+            LogType::LargeReply => self.config.commandlog_large_reply_max_len,
+        };
+        usize::try_from(max_len).unwrap_or(usize::MAX)
+    }
+}
+
+/// Whether a value reaches a limit; a negative limit is never reached.
+fn exceeds(value: u64, limit: i64) -> bool {
+    u64::try_from(limit).is_ok_and(|limit| value >= limit)
 }
 
 fn cut(arg: &[u8]) -> Vec<u8> {

@@ -71,6 +71,24 @@ impl Histogram {
         0
     }
 
+    /// The durations by power of two: microseconds, and how many calls took less than that, from the first
+    /// power that any call stayed below to the last one that changes the count.
+    pub fn by_powers(&self) -> Vec<(u64, u64)> {
+        // Redis shows the upper end of the bucket that its own histogram has at a power of two.
+        const FIRST: u32 = 10;
+        let mut shown = Vec::new();
+        let (mut seen, mut before) = (0, 0);
+        for power in 4..=3 + Histogram::BUCKETS as u32 / Histogram::STEPS {
+            let row = ((power - 4) * Histogram::STEPS) as usize;
+            seen += self.buckets[row..row + Histogram::STEPS as usize].iter().sum::<u64>();
+            if power >= FIRST && seen > before {
+                shown.push((((1 << power) + (1 << (power - 7)) - 1) / 1000, seen));
+                before = seen;
+            }
+        }
+        shown
+    }
+
     /// How many calls took at most `nanos`.
     pub fn at_most(&self, nanos: u64) -> u64 {
         self.buckets.iter().enumerate().filter(|(b, _)| Histogram::upper(*b) <= nanos).map(|(_, n)| n).sum()

@@ -42,7 +42,8 @@ impl Engine {
         let effort = self.server.config.active_expire_effort;
         let paused = self.server.active_pause().is_some() || self.server.config.import_mode;
         let suspended = paused || self.server.clock.lazy_expire_only;
-        let more = !suspended && self.keyspace.expire_slice(effort);
+        let keyspace = &mut self.keyspace;
+        let more = !suspended && self.server.watch_latency("expire-cycle", |_| keyspace.expire_slice(effort));
         let freeing = self.keyspace.free_slice();
         let clearing = self.finish_cancelled_walk();
         self.server.clock.busy = more || freeing || clearing;
@@ -84,7 +85,7 @@ impl Engine {
         let nanos = self.server.now.mono.nanos.saturating_sub(blocked.since.nanos);
         let spec = commands::table().row(blocked.command);
         self.server.stats.count_command(blocked.command, nanos, false);
-        self.server.record_slow(id, spec, blocked.args.as_args(), nanos);
+        self.server.record_command(id, spec, blocked.args.as_args(), nanos, 0);
         self.release(id, |reply| reply.ok());
     }
 

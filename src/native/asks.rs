@@ -14,9 +14,10 @@ use crate::engine::host::{Ask, Report, SnapshotKind};
 use crate::engine::time::Now;
 
 use super::listen::{self, Listener};
+use super::log::{self, in_words};
+use super::process;
 use super::pump::Pump;
 use super::storage::manifest;
-use super::{log, process};
 
 impl Pump {
     /// Does what is asked.
@@ -65,7 +66,7 @@ impl Pump {
         }
         if changed("dir") {
             let dir = Path::new(OsStr::from_bytes(&self.engine.config().dir));
-            std::env::set_current_dir(dir).map_err(|error| error.to_string())?;
+            std::env::set_current_dir(dir).map_err(|error| format!("Changing directory: {}", in_words(&error)))?;
         }
         if changed("port") || changed("bind") {
             self.listen_again(changed("bind"))?;
@@ -153,6 +154,6 @@ fn rewrite(path: &str, config: &Config) -> Result<(), String> {
     });
     written.map_err(|error| {
         let _ = std::fs::remove_file(&temp);
-        format!("Rewriting config file: {error}")
+        format!("Rewriting config file: {}", in_words(&error))
     })
 }

@@ -16,6 +16,9 @@ use crate::engine::client::ClientId;
 
 use super::ready::Flag;
 
+/// Bytes written to one connection before it is the others' turn.
+const FLUSH_BYTES: usize = 1 << 20;
+
 /// A connected socket.
 pub enum Stream {
     /// TCP.
@@ -132,6 +135,12 @@ impl Connection {
     pub fn flush(&mut self) -> io::Result<usize> {
         let mut sum = 0;
         while let Some(piece) = self.out.pop_front() {
+            // A reader that keeps up with a large reply does not hold up others either.
+            if sum >= FLUSH_BYTES {
+                self.out.push_front(piece);
+                self.flag.raise();
+                break;
+            }
             match self.try_write(&piece[self.written..]) {
                 Ok(written) => {
                     sum += written;

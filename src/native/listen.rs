@@ -15,7 +15,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::engine::config::Config;
 
-use super::{log, process};
+use super::log::{self, in_words};
+use super::process;
 
 /// A listening socket.
 pub enum Listener {
@@ -61,7 +62,7 @@ pub fn open_tcp(config: &Config) -> Result<Vec<Listener>, String> {
             Ok(listener) => listeners.push(Listener::Tcp(listener)),
             Err(error) if is_unsupported(&error) => unsupported += 1,
             Err(error) if optional && error.kind() == ErrorKind::AddrNotAvailable => {}
-            Err(error) => return Err(in_words(name, config.port, &error)),
+            Err(error) => return Err(refusal(name, config.port, &error)),
         }
     }
     if listeners.is_empty() && unsupported > 0 {
@@ -70,7 +71,7 @@ pub fn open_tcp(config: &Config) -> Result<Vec<Listener>, String> {
     Ok(listeners)
 }
 
-fn in_words(name: &str, port: u16, error: &io::Error) -> String {
+fn refusal(name: &str, port: u16, error: &io::Error) -> String {
     let what = match error.kind() {
         ErrorKind::AddrInUse => {
             "Address already in use. Is another server running there? Choose another port with --port".to_owned()
@@ -79,7 +80,7 @@ fn in_words(name: &str, port: u16, error: &io::Error) -> String {
             "Permission denied. Ports below 1024 are for the system administrator".to_owned()
         }
         ErrorKind::AddrNotAvailable => "This machine does not have that address".to_owned(),
-        _ => error.to_string(),
+        _ => in_words(error),
     };
     format!("Could not create server TCP listening socket {name}:{port}: bind: {what}")
 }
@@ -112,7 +113,9 @@ fn bind_name(name: &str, config: &Config) -> io::Result<TcpListener> {
 
 fn open_unix(config: &Config) -> Result<Listener, String> {
     let path = Path::new(std::ffi::OsStr::from_bytes(&config.unixsocket)).to_owned();
-    let fail = |what: &str, error: io::Error| format!("Failed opening Unix socket {}: {what}: {error}", path.display());
+    let fail = |what: &str, error: io::Error| {
+        format!("Failed opening Unix socket {}: {what}: {}", path.display(), in_words(&error))
+    };
     if let Err(error) = std::fs::remove_file(&path)
         && error.kind() != ErrorKind::NotFound
     {

@@ -120,6 +120,15 @@ pub fn write(level: LogLevel, text: &str) {
     }
 }
 
+/// An error of the system without its number, which says nothing to most readers.
+pub fn in_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
 /// Whether a person reads what is printed.
 pub fn is_terminal() -> bool {
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);

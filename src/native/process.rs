@@ -135,7 +135,8 @@ pub fn permits_clients(clients: u32) -> Result<(), String> {
     if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
         return Ok(());
     }
-    Err("The operating system is not able to handle the specified number of clients".to_owned())
+    let most = limit.rlim_max.saturating_sub(RESERVED_FILES);
+    Err(format!("The operating system is not able to handle the specified number of clients, try with {most}"))
 }
 
 /// Goes into the background: a new session, no terminal. Call it while there is one thread.

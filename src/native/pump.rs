@@ -26,10 +26,11 @@ use crate::engine::{Engine, Outbox};
 use super::clock::Clock;
 use super::connection::{Connection, Read, Stream};
 use super::listen::{self, Listener};
+use super::log::{self, in_words};
+use super::process;
 use super::ready::{Flag, Ready, Token};
 use super::storage::Storage;
 use super::storage::load::{Loader, Plan, Progress};
-use super::{log, process};
 
 /// One read takes at most so many bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -343,7 +344,7 @@ impl Pump {
                 Poll::Pending => return,
                 Poll::Ready(Ok((stream, peer))) => self.welcome(now, stream, peer),
                 Poll::Ready(Err(error)) => {
-                    log::warning(&format!("Accepting client connection: {error}"));
+                    log::warning(&format!("Accepting client connection: {}", in_words(&error)));
                     self.starved = true;
                     return;
                 }

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use crate::engine::config::{Config, Invocation, Source, Start, Step};
 use crate::engine::host::Host;
 
-use super::{clock, log, process};
+use super::log::{self, in_words};
+use super::{clock, process};
 
 /// Files that include each other stop here.
 const INCLUDE_DEPTH: usize = 32;
@@ -62,13 +63,13 @@ fn enter(mut config: Config, warnings: &[String], config_file: &str, bare: bool)
     let supervised = process::is_supervised(config.supervised);
     let daemon = config.daemonize && !supervised;
     if daemon && let Err(error) = process::daemonize() {
-        eprintln!("Cannot go into the background: {error}");
+        eprintln!("Cannot go into the background: {}", in_words(&error));
         return Err(ExitCode::FAILURE);
     }
     process::ignore_hangup();
     let logfile = (!config.logfile.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(&config.logfile)));
     if let Err(error) = log::open(logfile, config.loglevel, daemon) {
-        eprintln!("Can't open the log file '{}': {error}", String::from_utf8_lossy(&config.logfile));
+        eprintln!("Can't open the log file '{}': {}", String::from_utf8_lossy(&config.logfile), in_words(&error));
         return Err(ExitCode::FAILURE);
     }
     if config.syslog_enabled {
@@ -97,7 +98,7 @@ fn enter(mut config: Config, warnings: &[String], config_file: &str, bare: bool)
     if !config.pidfile.is_empty() {
         let path = Path::new(OsStr::from_bytes(&config.pidfile));
         if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
-            log::warning(&format!("Failed to write PID file {}: {error}", path.display()));
+            log::warning(&format!("Failed to write PID file {}: {}", path.display(), in_words(&error)));
         }
     }
     config.dir = std::env::current_dir().unwrap_or_default().into_os_string().into_vec();
@@ -141,13 +142,16 @@ fn load(start: &Start) -> Result<(Config, Vec<String>, String), String> {
     let (mut path, mut file) = (String::new(), Vec::new());
     if let Some(name) = &start.config_file {
         let name = Path::new(OsStr::from_bytes(name));
-        file = std::fs::read(name)
-            .map_err(|error| format!("Fatal error, can't open config file '{}': {error}", name.display()))?;
+        file = std::fs::read(name).map_err(|error| {
+            format!("Fatal error, can't open config file '{}': {}", name.display(), in_words(&error))
+        })?;
         path = std::fs::canonicalize(name).unwrap_or_else(|_| name.to_owned()).to_string_lossy().into_owned();
     }
     let mut stdin = Vec::new();
     if start.config_from_stdin {
-        io::stdin().read_to_end(&mut stdin).map_err(|error| format!("Can't read standard input: {error}"))?;
+        io::stdin()
+            .read_to_end(&mut stdin)
+            .map_err(|error| format!("Can't read standard input: {}", in_words(&error)))?;
     }
     let mut config = Config::default();
     let mut warnings = Vec::new();
@@ -168,8 +172,9 @@ fn load_text(config: &mut Config, text: &[u8], warnings: &mut Vec<String>, depth
         warnings.append(&mut source.warnings);
         let Step::Include(pattern) = step else { return Ok(()) };
         for path in included(&pattern)? {
-            let text = std::fs::read(&path)
-                .map_err(|error| format!("Fatal error, can't open config file '{}': {error}", path.display()))?;
+            let text = std::fs::read(&path).map_err(|error| {
+                format!("Fatal error, can't open config file '{}': {}", path.display(), in_words(&error))
+            })?;
             load_text(config, &text, warnings, depth + 1)?;
         }
     }
@@ -183,8 +188,9 @@ fn enter_dir(config: &mut Config) -> Result<(), String> {
     let dir = PathBuf::from(OsString::from_vec(std::mem::take(&mut config.dir)));
     std::env::set_current_dir(&dir).map_err(|error| {
         format!(
-            "Can't use the data folder '{}' (parameter 'dir'): {error}. Create it, or name another one with --dir.",
-            dir.display()
+            "Can't use the data folder '{}' (parameter 'dir'): {}. Create it, or name another one with --dir.",
+            dir.display(),
+            in_words(&error)
         )
     })
 }

@@ -277,10 +277,7 @@ fn client_capa(call: &mut Call) -> Outcome {
 fn client_reply(call: &mut Call) -> Outcome {
     let mode = call.client().reply_mode;
     if call.word(2, "ON") {
-        // A skip that is under way goes on: it takes this reply.
-        if mode == ReplyMode::Off {
-            call.client().reply_mode = ReplyMode::On;
-        }
+        call.client().reply_mode = ReplyMode::On;
         call.reply.ok();
     } else if call.word(2, "OFF") {
         call.client().reply_mode = ReplyMode::Off;

@@ -100,13 +100,7 @@ fn follow(call: &mut Call, changes: &Changes) {
     }
     let server = &mut *call.server;
     server.stats.track_latency = server.config.latency_tracking;
-    if server.config.slowlog_max_len > 0 {
-        server.slowlog.entries.truncate(usize::try_from(server.config.slowlog_max_len).unwrap_or(usize::MAX));
-    }
-    if changes.contains("requirepass") && server.config.requirepass.is_empty() {
-        let strangers: Vec<_> = server.clients.iter().filter(|it| !it.authenticated).map(|it| it.handle).collect();
-        strangers.into_iter().for_each(|id| server.clients[id].authenticated = true);
-    }
+    server.trim_command_logs();
     if changes.contains("maxmemory") && server.config.maxmemory > 0 {
         eviction::make_room(call.keys, server);
     }

@@ -80,7 +80,10 @@ fn echo(call: &mut Call) -> Outcome {
 }
 
 fn select(call: &mut Call) -> Outcome {
-    let index = call.int_in(1, i32::MIN.into(), i32::MAX.into(), "ERR value is not an integer or out of range")?;
+    let index = call.int(1)?;
+    if i32::try_from(index).is_err() {
+        return Err("ERR value is out of range, value must between -2147483648 and 2147483647".into());
+    }
     let Some(db) = usize::try_from(index).ok().filter(|db| *db < call.keys.dbs.len()) else {
         return Err("ERR DB index is out of range".into());
     };

@@ -234,15 +234,6 @@ pub(super) fn announce_overwrite(keys: &mut Keyspace, key: &[u8], old: Option<Ki
     }
 }
 
-/// Adds an entry whose access clock is to stay what it is.
-fn insert_used(keys: &mut Keyspace, entry: Entry) {
-    let (access, key) = (entry.access(), Box::<[u8]>::from(entry.key()));
-    keys.insert(entry);
-    if let Some(entry) = keys.write(&key) {
-        entry.set_access(access);
-    }
-}
-
 fn rename(call: &mut Call) -> Outcome {
     if give_name(call, false)? {
         call.reply.ok();
@@ -275,7 +266,7 @@ fn give_name(call: &mut Call, fresh: bool) -> Result<bool, Error> {
     let (kind, expire) = (entry.kind(), entry.expire_at());
     let mut entry = entry.rename(destination);
     entry.set_expire_at(expire);
-    insert_used(call.keys, entry);
+    call.keys.insert(entry);
     call.keys.changed(source, NotifyFlags::GENERIC, "rename_from", 1);
     call.keys.changed(destination, NotifyFlags::GENERIC, "rename_to", 0);
     announce_overwrite(call.keys, destination, overwritten, kind);
@@ -298,7 +289,7 @@ fn move_(call: &mut Call) -> Outcome {
     // It is new in its db, and a walk may have to leave it alone there.
     let mut entry = entry.rename(key);
     entry.set_expire_at(expire);
-    in_db(call.keys, to, |keys| insert_used(keys, entry));
+    in_db(call.keys, to, |keys| keys.insert(entry));
     call.keys.changed(key, NotifyFlags::GENERIC, "move_from", 1);
     in_db(call.keys, to, |keys| keys.changed(key, NotifyFlags::GENERIC, "move_to", 0));
     call.reply.int(1);

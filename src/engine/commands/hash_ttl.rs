@@ -335,24 +335,6 @@ fn hpersist(call: &mut Call) -> Outcome {
 
 // ---- Reading with a change ----
 
-/// Replies the values of `fields`; those that are there.
-fn reply_values<'a>(call: &mut Call<'a>, fields: Args<'a>) -> Result<Vec<&'a [u8]>, Error> {
-    let now = field_clock(call.keys);
-    let mut there = Vec::new();
-    let hash = call.keys.hash_mut(call.args.at(1))?;
-    call.reply.array(fields.len());
-    for name in fields {
-        match hash.as_deref().and_then(|hash| hash.get_live(name, now)) {
-            Some(value) => {
-                bulk_item(call.reply, value);
-                there.push(name);
-            }
-            None => call.reply.null(),
-        }
-    }
-    Ok(there)
-}
-
 fn hgetdel(call: &mut Call) -> Outcome {
     let key = call.args.at(1);
     call.keys.hash_mut(key)?;
@@ -393,32 +375,47 @@ fn hgetex(call: &mut Call) -> Outcome {
         Some(unit) => (Some(moment(call, 3, unit)?), 4),
         None => (None, 2 + usize::from(persist)),
     };
+    if fields_at + 1 >= call.args.len() {
+        return Err(Error::Arity(call.spec.full_name.to_owned()));
+    }
     let fields = fields(call, fields_at, NOT_POSITIVE)?;
+    let past = at.is_some_and(|at| is_past(call.keys, at));
+    let now = field_clock(call.keys);
     let expired = drop_expired(call.keys, key, fields.iter());
-    let there = reply_values(call, fields)?;
+    let mut changed: Vec<&[u8]> = Vec::new();
+    call.reply.array(fields.len());
+    let mut hash = call.keys.hash_mut(key)?;
+    for name in fields {
+        match hash.as_deref().and_then(|hash| hash.get_live(name, now)) {
+            Some(value) => bulk_item(call.reply, value),
+            None => {
+                call.reply.null();
+                continue;
+            }
+        }
+        let Some(hash) = hash.as_deref_mut() else { continue };
+        // One after the other: a field deleted at once is gone if it is asked for again.
+        let change = match at {
+            Some(at) => set_time(hash, name, at, past) > 0,
+            None => persist && hash.persist(name) == Some(true),
+        };
+        if change {
+            changed.push(name);
+        }
+    }
     if expired {
         announce_expired(call.keys, key);
     }
-    if there.is_empty() {
+    if changed.is_empty() {
         return Ok(());
     }
+    // Deletions name what is deleted; everything else names all that was asked for.
     let all: Vec<&[u8]> = fields.iter().collect();
-    if let Some(at) = at {
-        let past = is_past(call.keys, at);
-        if let Some(hash) = call.keys.hash_mut(key)? {
-            there.iter().for_each(|name| {
-                set_time(hash, name, at, past);
-            });
-        }
-        finish_times(call, &there, at, past, &all, 3);
-    } else if persist {
-        let mut persisted = 0;
-        if let Some(hash) = call.keys.hash_mut(key)? {
-            persisted = there.iter().filter(|name| hash.persist(name) == Some(true)).count();
-        }
-        if persisted > 0 {
+    match at {
+        Some(at) => finish_times(call, &changed, at, past, &all, 3),
+        None => {
             call.keys.index_fields(key);
-            call.keys.changed(key, NotifyFlags::HASH, "hpersist", persisted as u64);
+            call.keys.changed(key, NotifyFlags::HASH, "hpersist", changed.len() as u64);
             propagate_fields(call.keys, &[b"HPERSIST", key], &all);
         }
     }

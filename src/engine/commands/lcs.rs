@@ -142,8 +142,9 @@ fn copy_of(call: &mut Call, key: &[u8]) -> Result<Vec<u8>, Error> {
 
 /// LCS key1 key2 [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN].
 pub(super) fn lcs(call: &mut Call) -> Outcome {
-    let a = copy_of(call, call.args.at(1))?;
-    let b = copy_of(call, call.args.at(2))?;
+    // Both keys are looked up before either type is judged: a missing second key counts as a miss.
+    let (a, b) = (copy_of(call, call.args.at(1)), copy_of(call, call.args.at(2)));
+    let (a, b) = (a?, b?);
     let options = Options::parse(call)?;
     let cells = (a.len() as u64 + 1).saturating_mul(b.len() as u64 + 1);
     if cells.saturating_mul(size_of::<u32>() as u64) > call.keys.settings.max_string_bytes as u64 {

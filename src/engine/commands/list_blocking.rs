@@ -6,7 +6,7 @@
 //! Counterpart: the blocking half of `t_list.c` in Redis.
 
 use crate::engine::call::Call;
-use crate::engine::error::Outcome;
+use crate::engine::error::{Error, Outcome};
 use crate::resp::Reply;
 use crate::types::value::Kind;
 
@@ -65,7 +65,7 @@ pub(super) fn brpoplpush(call: &mut Call) -> Outcome {
 }
 
 /// Moves an element, or waits for the source; true if it moved one. `timeout` is an argument's index.
-fn move_or_wait(call: &mut Call, from: Side, to: Side, timeout: usize) -> Result<bool, crate::engine::error::Error> {
+fn move_or_wait(call: &mut Call, from: Side, to: Side, timeout: usize) -> Result<bool, Error> {
     let deadline = call.timeout(timeout)?;
     let source = call.args.at(1);
     if move_one(call, source, from, call.args.at(2), to)? {

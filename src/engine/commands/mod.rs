@@ -24,16 +24,19 @@ pub mod hash;
 pub mod hash_ttl;
 pub mod help;
 pub mod info;
+pub mod latency;
 mod lcs;
 pub mod list;
 mod list_blocking;
 pub mod memory;
+pub mod monitor;
 pub mod object;
 pub mod pubsub;
 pub mod scan;
 pub mod server;
 pub mod set;
 mod set_algebra;
+pub mod slowlog;
 pub mod sort;
 pub mod string;
 pub mod transactions;
@@ -49,19 +52,22 @@ const FAMILIES: &[&[Spec]] = &[
     command::SPECS,
     config::SPECS,
     connection::SPECS,
-    dump::SPECS,
     debug::SPECS,
+    dump::SPECS,
     expire::SPECS,
     generic::SPECS,
     hash::SPECS,
     hash_ttl::SPECS,
     info::SPECS,
+    latency::SPECS,
     list::SPECS,
     memory::SPECS,
+    monitor::SPECS,
     object::SPECS,
     pubsub::SPECS,
     server::SPECS,
     set::SPECS,
+    slowlog::SPECS,
     sort::SPECS,
     string::SPECS,
     transactions::SPECS,

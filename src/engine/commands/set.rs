@@ -317,6 +317,7 @@ fn random_members(call: &mut Call) -> Outcome {
         set.sample(wanted.count, &mut random, |member| reply_item(call.reply, member));
         return Ok(());
     }
+    check_reply_bytes(wanted.count.saturating_mul(MIN_REPLY_BYTES), most_bytes)?;
     let start = call.reply.buf.len();
     call.reply.array(wanted.count);
     for _ in 0..wanted.count {
@@ -347,6 +348,9 @@ pub(super) fn random_count(call: &Call, index: usize) -> Result<RandomCount, Err
 
 const RANDOM_COUNT_RANGE: &str =
     "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+
+/// The shortest reply of one element.
+pub(super) const MIN_REPLY_BYTES: usize = b"$0\r\n\r\n".len();
 
 /// Refuses a reply of random elements, which can be any number of times as large as the data. What has been
 /// written of it is dropped with the error.

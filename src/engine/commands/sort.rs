@@ -292,14 +292,20 @@ fn scores(keys: &mut Keyspace, elements: Args, by: Option<Pattern>) -> Result<Ve
     if all_numbers { Ok(scores) } else { Err("ERR One or more scores can't be converted into double".into()) }
 }
 
-/// A value as a number. As in C, a text ends at its first NUL, and an empty text is 0.
+/// A value as a number. A text ends at its first NUL, and an empty text is 0. Unlike elsewhere, blanks and
+/// hexadecimal digits are refused, and numbers beyond the format are infinite.
 fn score(item: Item) -> Option<f64> {
     let text = match item {
         Item::Int(n) => return Some(n as f64),
         Item::Bytes(bytes) => bytes.split(|byte| *byte == 0).next().unwrap_or_default(),
     };
+    if text.first().is_some_and(|byte| matches!(byte, b' ' | 9..=13))
+        || text.iter().any(|byte| matches!(byte, b'x' | b'X'))
+    {
+        return None;
+    }
     let parsed = number::strtod(text);
-    (parsed.len == text.len() && !parsed.out_of_range && !parsed.value.is_nan()).then_some(parsed.value)
+    (parsed.len == text.len() && !parsed.value.is_nan()).then_some(parsed.value)
 }
 
 /// Stores what would be shown as a list, and answers its length. Nothing to store: the key goes.
@@ -358,9 +364,11 @@ mod tests {
     }
 
     #[test]
-    fn scores_are_read_as_in_c() {
-        let text = |text: &'static str| score(Item::Bytes(text.as_bytes()));
-        assert_eq!((text(""), text(" 1.5"), text("0x10"), text("2\0x")), (Some(0.0), Some(1.5), Some(16.0), Some(2.0)));
-        assert_eq!((text("1 "), text("nan"), text("1e999"), text("x")), (None, None, None, None));
+    fn scores_are_read_as_redis_does() {
+        let texts = ["", "+1.5", "2\0x", "1e999", "-inf", "5."];
+        let scores = [0.0, 1.5, 2.0, f64::INFINITY, f64::NEG_INFINITY, 5.0];
+        assert_eq!(texts.map(|text| score(Item::Bytes(text.as_bytes()))), scores.map(Some));
+        let refused = [" 1", "1 ", "nan", "x", "0x10", "-", "1e"];
+        assert_eq!(refused.map(|text| score(Item::Bytes(text.as_bytes()))), [None; 7]);
     }
 }

@@ -20,7 +20,7 @@ use crate::types::value::{Kind, Value};
 use crate::types::zset::{Change, Zset};
 
 use super::scan::{self, ScanOptions};
-use super::set::{check_reply_bytes, random_count, reply_item, sequence};
+use super::set::{MIN_REPLY_BYTES, check_reply_bytes, random_count, reply_item, sequence};
 use super::zset_algebra::*;
 use super::zset_pop::*;
 use super::zset_range::*;
@@ -551,6 +551,7 @@ fn random_members(call: &mut Call) -> Outcome {
         sample(zset, count, &mut random, |member, score| reply_member(call.reply, member, score, with_scores));
         return Ok(());
     }
+    check_reply_bytes(wanted.count.saturating_mul(MIN_REPLY_BYTES), most_bytes)?;
     let start = call.reply.buf.len();
     members_header(call.reply, wanted.count, with_scores);
     for _ in 0..wanted.count {

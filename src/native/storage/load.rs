@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::engine::config::Config;
 use crate::engine::load::{LoadError, LoadKind};
 use crate::engine::time::Now;
-use crate::native::log;
+use crate::native::log::{self, in_words};
 use crate::native::ready::Flag;
 use crate::rdb::{Aux, Format, Writer};
 
@@ -27,10 +27,10 @@ use super::worker::LogPlace;
 use super::{current_dir, log_place};
 
 /// Bytes read at once.
-const PIECE_BYTES: usize = 256 * 1024;
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Pieces read ahead.
-const PIECES_AHEAD: usize = 8;
+const PIECES_AHEAD: usize = 32;
 
 /// How long the engine loads before clients are looked after.
 const SLICE: Duration = Duration::from_millis(8);
@@ -72,7 +72,9 @@ pub fn read_manifest(place: &LogPlace) -> Result<Option<Manifest>, String> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("Can't read the manifest of the log, {}: {error}", path.display())),
+        Err(error) => {
+            return Err(format!("Can't read the manifest of the log, {}: {}", path.display(), in_words(&error)));
+        }
     };
     let manifest = Manifest::parse(&text);
     manifest.map(Some).map_err(|what| format!("The manifest of the log is wrong. {}, {what}", path.display()))
@@ -91,10 +93,17 @@ pub fn plan(config: &Config) -> Result<Plan, String> {
     }
     let place = log_place(config);
     std::fs::create_dir_all(&place.dir).map_err(|error| {
-        format!("Can't create the log's folder {}: {error}. Is the data folder writable?", place.dir.display())
+        format!(
+            "Can't create the log's folder {}: {}. Is the data folder writable?",
+            place.dir.display(),
+            in_words(&error)
+        )
     })?;
     let manifest = match read_manifest(&place)? {
-        Some(manifest) => manifest,
+        Some(manifest) => {
+            finish_upgrade(&place, &manifest)?;
+            manifest
+        }
         None => begin(&place, config, &rdb)?,
     };
     let mut sources = Vec::new();
@@ -122,22 +131,20 @@ fn source(path: PathBuf, kind: LoadKind, last: bool) -> Result<Option<Source>, S
     match std::fs::metadata(&path) {
         Ok(data) => Ok(Some(Source { path, kind, bytes: data.len(), last })),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("Can't read {}: {error}", path.display())),
+        Err(error) => Err(format!("Can't read {}: {}", path.display(), in_words(&error))),
     }
 }
 
 /// A new log: from an old one of one file, from the last snapshot, or from nothing.
 fn begin(place: &LogPlace, config: &Config, rdb: &Path) -> Result<Manifest, String> {
-    let fail = |error: io::Error| format!("Can't begin a log in {}: {error}", place.dir.display());
+    let fail = |error: io::Error| format!("Can't begin a log in {}: {}", place.dir.display(), in_words(&error));
     let mut manifest = Manifest::default();
     let old = current_dir().join(&place.prefix);
     if old.is_file() {
         // The manifest first: a crash in between is put right by the next start.
         manifest.adopt_base(&place.prefix);
         manifest.store(&place.dir, &place.prefix).map_err(fail)?;
-        std::fs::rename(&old, place.dir.join(&place.prefix)).map_err(fail)?;
-        manifest::sync_dir(&place.dir).map_err(fail)?;
-        log::notice(&format!("Successfully migrated an old-style AOF into the folder {}", place.dir.display()));
+        finish_upgrade(place, &manifest)?;
         return Ok(manifest);
     }
     let base = place.dir.join(manifest.next_base(&place.prefix));
@@ -156,6 +163,19 @@ fn begin(place: &LogPlace, config: &Config, rdb: &Path) -> Result<Manifest, Stri
     File::create(part).map_err(fail)?;
     manifest.store(&place.dir, &place.prefix).map_err(fail)?;
     Ok(manifest)
+}
+
+/// Moves an old log of one file to where its manifest expects it.
+fn finish_upgrade(place: &LogPlace, manifest: &Manifest) -> Result<(), String> {
+    let (old, new) = (current_dir().join(&place.prefix), place.dir.join(&place.prefix));
+    let expected = manifest.base.as_ref().is_some_and(|base| base.name == place.prefix) && manifest.parts.is_empty();
+    if !expected || new.exists() || !old.is_file() {
+        return Ok(());
+    }
+    let moved = std::fs::rename(&old, &new).and_then(|()| manifest::sync_dir(&place.dir));
+    moved.map_err(|error| format!("Can't move {} to {}: {}", old.display(), new.display(), in_words(&error)))?;
+    log::notice(&format!("Successfully migrated an old-style AOF into the folder {}", place.dir.display()));
+    Ok(())
 }
 
 fn empty_snapshot(config: &Config) -> Vec<u8> {
@@ -180,9 +200,10 @@ fn check_folder(config: &Config) -> Result<(), String> {
     let written = File::create(&probe).and_then(|_| std::fs::remove_file(&probe));
     let Err(error) = written else { return Ok(()) };
     let text = format!(
-        "The data folder {} is not writable: {error}. Give this user the right to write there, or name another folder \
+        "The data folder {} is not writable: {}. Give this user the right to write there, or name another folder \
          with --dir.",
-        dir.display()
+        dir.display(),
+        in_words(&error)
     );
     if config.appendonly {
         return Err(text);
@@ -263,7 +284,9 @@ impl Loader {
             match self.pieces.try_recv() {
                 Err(TryRecvError::Empty) => return Ok(Progress::Wait),
                 Err(TryRecvError::Disconnected) => return Err("The loading thread has ended too early".to_owned()),
-                Ok(Piece::Failed(error)) => return Err(format!("Can't read {}: {error}", source.path.display())),
+                Ok(Piece::Failed(error)) => {
+                    return Err(format!("Can't read {}: {}", source.path.display(), in_words(&error)));
+                }
                 Ok(Piece::Bytes(bytes)) => {
                     self.loaded += bytes.len() as u64;
                     engine.load(now, &bytes).map_err(|error| refusal(source, &error))?;
@@ -314,7 +337,8 @@ impl Loader {
 
 /// Opens the last part for appending; makes one if there is none.
 fn open_last(place: LogPlace, mut manifest: Manifest, bytes: u64) -> Result<OpenLog, String> {
-    let fail = |error: io::Error| format!("Can't open the log in {} for writing: {error}", place.dir.display());
+    let fail =
+        |error: io::Error| format!("Can't open the log in {} for writing: {}", place.dir.display(), in_words(&error));
     let known = manifest.parts.last().map(|part| part.name.clone());
     let name = known.clone().unwrap_or_else(|| manifest.next_part(&place.prefix));
     let file = OpenOptions::new().append(true).create(true).open(place.dir.join(&name)).map_err(fail)?;
@@ -350,7 +374,7 @@ fn mend(source: &Source, error: &LoadError, config: &Config) -> Result<(), Strin
         file.set_len(*valid)?;
         file.sync_all()
     });
-    cut.map_err(|error| format!("Error truncating the AOF file {path}: {error}"))?;
+    cut.map_err(|error| format!("Error truncating the AOF file {path}: {}", in_words(&error)))?;
     log::warning(&format!("The end of {path} is torn: a write was cut short when the server stopped."));
     log::warning(&format!(
         "AOF loaded anyway because aof-load-truncated is enabled: {} bytes cut off, {valid} kept",

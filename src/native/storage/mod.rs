@@ -22,17 +22,17 @@ use crate::engine::host::{Report, SnapshotKind, Ticket};
 use crate::engine::snapshot::SnapshotProgress;
 use crate::engine::time::Now;
 
-use super::log;
+use super::log::{self, in_words};
 use super::ready::Flag;
 use append::{Appender, Trouble};
 use manifest::Manifest;
 use worker::{Destination, Event, Job, LogPlace, Worker};
 
 /// Bytes of a snapshot pulled between two batches.
-const CHUNK_BYTES: usize = 256 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Pieces of a snapshot that may wait to be written.
-const CHUNKS_AHEAD: usize = 4;
+const CHUNKS_AHEAD: usize = 16;
 
 /// The log while it is on.
 struct Log {
@@ -178,8 +178,8 @@ impl Storage {
             self.fatal = true;
         }
         let reason = match trouble {
-            Trouble::Write(error) => error.to_string(),
-            Trouble::Sync(error) => format!("flushing: {error}"),
+            Trouble::Write(error) => in_words(&error),
+            Trouble::Sync(error) => format!("flushing: {}", in_words(&error)),
         };
         engine.report(now, Report::StoreFailed { reason });
     }
@@ -368,7 +368,7 @@ impl Storage {
         match result {
             Ok(file) => log.appender.enter(file),
             Err(error) => {
-                let reason = format!("can't open the next part of the log: {error}");
+                let reason = format!("can't open the next part of the log: {}", in_words(&error));
                 match left {
                     Some(file) => {
                         log.appender.enter_again(file);

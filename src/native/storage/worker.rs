@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use crate::engine::host::Ticket;
+use crate::native::log::in_words;
 use crate::native::ready::Flag;
 
 use super::manifest::{Manifest, sync_dir};
@@ -184,7 +185,9 @@ fn work(job: Job, snapshot: &mut Option<Snapshot>) -> Option<Event> {
                 *snapshot = Some(Snapshot { id, file, path, flush, unflushed: 0 });
                 None
             }
-            Err(error) => Some(Event::Snapshot(id, Err(format!("can't create {}: {error}", path.display())))),
+            Err(error) => {
+                Some(Event::Snapshot(id, Err(format!("can't create {}: {}", path.display(), in_words(&error)))))
+            }
         },
         // Pieces of a snapshot that has failed are passed over.
         Job::Chunk(mut bytes) => {
@@ -192,7 +195,7 @@ fn work(job: Job, snapshot: &mut Option<Snapshot>) -> Option<Event> {
             let id = current.id;
             if let Err(error) = write(current, &bytes) {
                 *snapshot = None;
-                return Some(Event::Snapshot(id, Err(format!("can't write: {error}"))));
+                return Some(Event::Snapshot(id, Err(format!("can't write: {}", in_words(&error)))));
             }
             bytes.clear();
             Some(Event::Chunk(id, bytes))
@@ -200,7 +203,7 @@ fn work(job: Job, snapshot: &mut Option<Snapshot>) -> Option<Event> {
         Job::FinishSnapshot(destination) => {
             let current = snapshot.take()?;
             let id = current.id;
-            Some(Event::Snapshot(id, finish(current, destination).map_err(|error| error.to_string())))
+            Some(Event::Snapshot(id, finish(current, destination).map_err(|error| in_words(&error))))
         }
         Job::DropSnapshot => {
             *snapshot = None;

@@ -103,10 +103,9 @@ impl Filter {
         let now = call.keys.now.mono;
         let skip_me = self.skip_me.unwrap_or(skip_me);
         let meant = |client: &&Client| {
-            !client.is_internal
-                && !client.doomed
-                && !(skip_me && client.handle == call.id)
-                && self.conditions.iter().all(|(negated, test)| test.holds(client, now) != *negated)
+            let is_there = !client.is_internal && !client.doomed;
+            let is_asked = !skip_me || client.handle != call.id;
+            is_there && is_asked && self.conditions.iter().all(|(negated, test)| test.holds(client, now) != *negated)
         };
         let ids = self.conditions.iter().find_map(|(negated, test)| match test {
             Test::Ids(ids, _) if !negated => Some(ids),

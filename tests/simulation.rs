@@ -1,0 +1,369 @@
+//! The engine under a seeded storm: random clients, commands, chunkings, time jumps, disconnects,
+//! snapshots, and crashes between any two outputs. Everything follows from the seed, which is printed.
+//!
+//! Always true:
+//! - the same seed gives the same bytes;
+//! - how input is cut into chunks changes no output;
+//! - an engine that is fed the stream has the same digest (it is what a replica or a restart sees);
+//! - recovery from any prefix of the stream gives the digest of the last whole unit in it;
+//! - a snapshot taken in slices under writes is the picture of its cut.
+//!
+//! `SIMULATION_SEEDS=n` runs n seeds instead of a few; `SIMULATION_SEED=s` runs that one.
+
+use std::collections::BTreeMap;
+
+use haversack::engine::client::{ClientId, Peer};
+use haversack::engine::config::{Allowed, Config};
+use haversack::engine::host::{Ask, Host, Report};
+use haversack::engine::load::{LoadError, LoadKind};
+use haversack::engine::rng::Rng;
+use haversack::engine::snapshot::SnapshotProgress;
+use haversack::engine::time::{MonoTime, Now, WallTime};
+use haversack::engine::{Engine, Outbox};
+use haversack::resp::{Value, encode_command};
+
+/// Units of input per seed.
+const STEPS: usize = 1500;
+const CLIENTS: u64 = 5;
+
+fn seeds() -> Vec<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match (number("SIMULATION_SEED"), number("SIMULATION_SEEDS")) {
+        (Some(seed), _) => vec![seed],
+        (None, count) => (1..=count.unwrap_or(12)).collect(),
+    }
+}
+
+fn at(ms: u64) -> Now {
+    Now { wall: WallTime::from_ms(1_790_000_000_000 + ms as i64), mono: MonoTime::from_ms(10_000 + ms) }
+}
+
+fn new_engine(seed: u64, now: Now) -> Engine {
+    let mut config = Config::default();
+    config.enable_debug_command = Allowed::Yes;
+    config.save.0.clear();
+    // Small limits, so that every form of every type occurs.
+    let small: [(&[u8], &[u8]); 6] = [
+        (b"hash-max-listpack-entries", b"6"),
+        (b"zset-max-listpack-entries", b"6"),
+        (b"set-max-listpack-entries", b"6"),
+        (b"set-max-intset-entries", b"6"),
+        (b"list-max-listpack-size", b"5"),
+        (b"auto-aof-rewrite-percentage", b"0"),
+    ];
+    config.set_many(&small, Default::default()).expect("these are parameters");
+    let mut engine = Engine::new(config, Host::default(), seed, now);
+    engine.set_log_enabled(true);
+    engine
+}
+
+/// An engine with a host that keeps everything it is given.
+struct World {
+    engine: Engine,
+    now_ms: u64,
+    clients: BTreeMap<u64, ClientId>,
+    outbox: Outbox,
+    /// Everything appended to the stream, and where its units end.
+    log: Vec<u8>,
+    unit_ends: Vec<usize>,
+    /// Everything sent, by client number.
+    sent: BTreeMap<u64, Vec<u8>>,
+    /// The snapshot being pulled, and what it must be equal to.
+    snapshot: Option<(Vec<u8>, String)>,
+    snapshots_checked: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        World {
+            engine: new_engine(seed, at(0)),
+            now_ms: 0,
+            clients: BTreeMap::new(),
+            outbox: Outbox::default(),
+            log: Vec::new(),
+            unit_ends: vec![0],
+            sent: BTreeMap::new(),
+            snapshot: None,
+            snapshots_checked: 0,
+        }
+    }
+
+    fn client(&mut self, number: u64) -> ClientId {
+        let now = at(self.now_ms);
+        let engine = &mut self.engine;
+        *self.clients.entry(number).or_insert_with(|| engine.connect(now, Peer { local: true, ..Peer::default() }))
+    }
+
+    fn receive(&mut self, number: u64, bytes: &[u8]) {
+        let id = self.client(number);
+        self.engine.receive(at(self.now_ms), id, bytes);
+    }
+
+    fn disconnect(&mut self, number: u64) {
+        if let Some(id) = self.clients.remove(&number) {
+            self.engine.disconnect(at(self.now_ms), id);
+        }
+    }
+
+    /// Takes everything out of the engine.
+    fn pump(&mut self) {
+        loop {
+            self.engine.drain(&mut self.outbox);
+            if !self.outbox.append.is_empty() {
+                self.log.append(&mut self.outbox.append);
+                self.unit_ends.push(self.log.len());
+            }
+            let sends = std::mem::take(&mut self.outbox.sends);
+            let closes: Vec<ClientId> = self.outbox.closes.drain(..).chain(self.outbox.drops.drain(..)).collect();
+            let asks = std::mem::take(&mut self.outbox.asks);
+            for (id, bytes) in sends {
+                let number = self.clients.iter().find(|(_, client)| **client == id).map(|(number, _)| *number);
+                self.sent.entry(number.unwrap_or(u64::MAX)).or_default().extend_from_slice(&bytes);
+                self.engine.report(at(self.now_ms), Report::Sent { client: id, bytes: bytes.len() });
+            }
+            self.clients.retain(|_, client| !closes.contains(client));
+            if asks.is_empty() {
+                return;
+            }
+            for ask in asks {
+                if let Ask::StartSnapshot { .. } = ask {
+                    let digest = self.digest();
+                    self.snapshot = Some((Vec::new(), digest));
+                }
+            }
+        }
+    }
+
+    /// Pulls a slice of the snapshot under way.
+    fn pull(&mut self, seed: u64) {
+        let Some((bytes, digest)) = &mut self.snapshot else { return };
+        if self.engine.snapshot_chunk(64, bytes) == SnapshotProgress::More {
+            return;
+        }
+        let mut copy = new_engine(seed ^ 0x5eed, at(self.now_ms));
+        // Loaded as the base of a log: what expires is still there, as it was at the cut.
+        load(&mut copy, self.now_ms, bytes).expect("our own snapshot");
+        assert_eq!(digest_of(&mut copy, self.now_ms), *digest, "a snapshot is not the picture of its cut");
+        self.snapshot = None;
+        self.snapshots_checked += 1;
+        self.engine.report(at(self.now_ms), Report::SnapshotStored);
+    }
+
+    fn digest(&mut self) -> String {
+        digest_of(&mut self.engine, self.now_ms)
+    }
+}
+
+fn load(engine: &mut Engine, now_ms: u64, bytes: &[u8]) -> Result<(), LoadError> {
+    let now = at(now_ms);
+    engine.begin_load(now, bytes.len() as u64);
+    engine.begin_file(LoadKind::Log);
+    let mut done = Ok(());
+    for chunk in bytes.chunks(1000) {
+        done = done.and_then(|()| engine.load(now, chunk));
+    }
+    let done = done.and_then(|()| engine.end_file());
+    engine.end_load(now);
+    done
+}
+
+/// The digest of all data, asked by a client of its own, with nothing due deleted by the question: keys
+/// whose time has come have gone before by the tick.
+fn digest_of(engine: &mut Engine, now_ms: u64) -> String {
+    let now = at(now_ms);
+    let id = engine.connect(now, Peer { local: true, ..Peer::default() });
+    let mut bytes = Vec::new();
+    encode_command([&b"DEBUG"[..], b"DIGEST"], &mut bytes);
+    let mut before = Outbox::default();
+    engine.drain(&mut before);
+    engine.receive(now, id, &bytes);
+    let mut outbox = Outbox::default();
+    engine.drain(&mut outbox);
+    engine.disconnect(now, id);
+    let reply = outbox.sends.iter().find(|(client, _)| *client == id).map(|(_, reply)| reply.clone());
+    let (value, _) = Value::parse(&reply.expect("a reply")).expect("well-formed").expect("whole");
+    assert!(before.sends.is_empty() && before.append.is_empty(), "pump before asking");
+    let text = value.to_string();
+    assert_eq!(text.len(), 41, "not a digest: {text}");
+    text
+}
+
+/// A random command over a few keys; words of every family.
+fn command(rng: &mut Rng) -> Vec<Vec<u8>> {
+    let key = |rng: &mut Rng, kind: &str| format!("{kind}{}", rng.below(4));
+    let value = |rng: &mut Rng| match rng.below(4) {
+        0 => rng.below(100).to_string(),
+        1 => format!("{}.5", rng.below(50)),
+        2 => "x".repeat(rng.below(90) as usize),
+        _ => format!("v{}", rng.below(20)),
+    };
+    let (s, l, st, h, z) = (key(rng, "s"), key(rng, "l"), key(rng, "t"), key(rng, "h"), key(rng, "z"));
+    let any = [&s, &l, &st, &h, &z][rng.below(5) as usize].clone();
+    let (a, b, n, m) = (value(rng), value(rng), rng.below(10).to_string(), (rng.below(400) + 1).to_string());
+    let line = match rng.below(72) {
+        0 | 1 => format!("SET {s} {n}"),
+        2 => format!("SET {s} {m} PX {m}"),
+        3 => format!("APPEND {s} {n}"),
+        4 => format!("INCR {s}"),
+        5 => format!("INCRBYFLOAT {s} 1.5"),
+        6 => format!("GETEX {s} PX {m}"),
+        7 => format!("GETDEL {s}"),
+        8 => format!("SETRANGE {s} {n} abc"),
+        9 => format!("MSET {s} 1 {any} 2"),
+        10..=13 => format!("RPUSH {l} {n} {m} w{n}"),
+        14 => format!("LPUSH {l} {n}"),
+        15 => format!("LPOP {l}"),
+        16 => format!("RPOP {l} 2"),
+        17 => format!("LMOVE {l} l{} LEFT RIGHT", rng.below(4)),
+        18 => format!("LREM {l} 1 {n}"),
+        19 => format!("LINSERT {l} BEFORE {n} new"),
+        20 => format!("LTRIM {l} 0 12"),
+        21 => format!("LSET {l} 0 {n}"),
+        22 => format!("BLPOP {l} l3 {}", 0.05 * rng.below(4) as f64),
+        23 => format!("BLMOVE {l} l2 LEFT LEFT 0.1"),
+        24..=27 => format!("SADD {st} {n} {m} m{n}"),
+        28 => format!("SREM {st} {n}"),
+        29 => format!("SPOP {st}"),
+        30 => format!("SPOP {st} 3"),
+        31 => format!("SMOVE {st} t0 {n}"),
+        32 => format!("SUNIONSTORE {st} t1 t2"),
+        33 => format!("SDIFFSTORE {st} t1 t2"),
+        34..=37 => format!("HSET {h} f{n} {m} g{m} 1"),
+        38 => format!("HDEL {h} f{n}"),
+        39 => format!("HINCRBY {h} n 3"),
+        40 => format!("HINCRBYFLOAT {h} fl 0.5"),
+        41 => format!("HPEXPIRE {h} {m} FIELDS 2 f{n} g{m}"),
+        42 => format!("HPERSIST {h} FIELDS 1 f{n}"),
+        43 => format!("HGETDEL {h} FIELDS 1 f{n}"),
+        44 => format!("HSETEX {h} PX {m} FIELDS 1 f{n} x"),
+        45..=48 => format!("ZADD {z} {n} a{m} {m} b{n}"),
+        49 => format!("ZINCRBY {z} 1.25 b{n}"),
+        50 => format!("ZREM {z} b{n}"),
+        51 => format!("ZPOPMIN {z}"),
+        52 => format!("ZPOPMAX {z} 2"),
+        53 => format!("ZRANGESTORE {z} z1 0 4"),
+        54 => format!("ZUNIONSTORE {z} 2 z1 z2"),
+        55 => format!("BZPOPMIN {z} z3 0.1"),
+        56 => format!("ZREMRANGEBYSCORE {z} 2 4"),
+        57 => format!("PEXPIRE {any} {m}"),
+        58 => format!("PERSIST {any}"),
+        59 => format!("DEL {any}"),
+        60 => format!("UNLINK {any} {s}"),
+        61 => format!("RENAME {any} {any}x"),
+        62 => format!("COPY {any} {s} REPLACE"),
+        63 => format!("SORT {l} STORE l1 ALPHA"),
+        64 => format!("MULTI\nSET {s} 5\nRPUSH {l} q\nINCR {s}\nEXEC"),
+        65 => format!("WATCH {any}\nMULTI\nSADD {st} w\nEXEC"),
+        66 => format!("SELECT {}", rng.below(2)),
+        67 => format!("MOVE {any} {}", rng.below(2)),
+        68 => [format!("SWAPDB 0 1"), format!("FLUSHDB"), format!("FLUSHALL ASYNC")][rng.below(3) as usize].clone(),
+        69 => format!("GET {any}"),
+        70 => format!("TYPE {any}"),
+        _ => format!("SETNX {any} {n}"),
+    };
+    let _ = (a, b);
+    line.lines().map(|line| line.as_bytes().to_vec()).collect()
+}
+
+/// Bytes of one input: some commands, well-formed, as RESP or inline.
+fn input(rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..=rng.below(3) {
+        for line in command(rng) {
+            if rng.below(10) == 0 {
+                bytes.extend_from_slice(&line);
+                bytes.extend_from_slice(b"\r\n");
+            } else {
+                let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+                encode_command(words, &mut bytes);
+            }
+        }
+    }
+    bytes
+}
+
+/// Runs a seed to its end. `chunk` cuts every input; the storm itself does not depend on it.
+fn storm(seed: u64, chunk: usize) -> World {
+    let mut rng = Rng::new(seed);
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        match rng.below(20) {
+            0 => world.now_ms += rng.below(300),
+            1 if rng.below(4) == 0 => {
+                let number = rng.below(CLIENTS);
+                world.disconnect(number);
+            }
+            2 if world.snapshot.is_none() && rng.below(4) == 0 => {
+                world.receive(100, b"BGREWRITEAOF\r\n");
+            }
+            _ => {
+                let number = rng.below(CLIENTS);
+                let bytes = input(&mut rng);
+                let size = if chunk == 0 { bytes.len() } else { chunk };
+                for piece in bytes.chunks(size) {
+                    world.receive(number, piece);
+                }
+            }
+        }
+        world.engine.tick(at(world.now_ms));
+        world.pump();
+        world.pull(seed);
+        world.pump();
+    }
+    while world.snapshot.is_some() {
+        world.pull(seed);
+        world.pump();
+    }
+    world
+}
+
+#[test]
+fn same_seed_same_bytes_in_any_chunks() {
+    for seed in seeds() {
+        println!("seed {seed}");
+        let (a, b, c) = (storm(seed, 0), storm(seed, 0), storm(seed, 7));
+        assert!(a.log == b.log && a.sent == b.sent, "seed {seed}: two runs differ");
+        assert_eq!(a.sent, c.sent, "seed {seed}: chunks change the replies");
+        assert!(a.log == c.log, "seed {seed}: chunks change the stream");
+        assert!(a.log.len() > 10_000, "seed {seed}: a storm in a glass of water");
+    }
+}
+
+#[test]
+fn a_reader_of_the_stream_has_the_same_data() {
+    for seed in seeds() {
+        println!("seed {seed}");
+        let mut world = storm(seed, 0);
+        let mut reader = new_engine(seed + 1, at(world.now_ms));
+        load(&mut reader, world.now_ms, &world.log).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(digest_of(&mut reader, world.now_ms), world.digest(), "seed {seed}: the reader has other data");
+        assert!(world.snapshots_checked > 0, "seed {seed}: no snapshot was taken");
+    }
+}
+
+#[test]
+fn any_prefix_recovers_to_its_last_whole_unit() {
+    for seed in seeds() {
+        println!("seed {seed}");
+        let world = storm(seed, 0);
+        let mut rng = Rng::new(seed ^ 0xc4a5);
+        for _ in 0..12 {
+            let cut = rng.below(world.log.len() as u64 + 1) as usize;
+            let mut torn = new_engine(1, at(world.now_ms));
+            let whole = match load(&mut torn, world.now_ms, &world.log[..cut]) {
+                Ok(()) => cut,
+                Err(LoadError::Truncated { valid }) => valid as usize,
+                Err(error) => panic!("seed {seed}, cut at {cut}: {error}"),
+            };
+            let mut clean = new_engine(2, at(world.now_ms));
+            load(&mut clean, world.now_ms, &world.log[..whole]).unwrap_or_else(|e| panic!("seed {seed}, {whole}: {e}"));
+            assert_eq!(
+                digest_of(&mut torn, world.now_ms),
+                digest_of(&mut clean, world.now_ms),
+                "seed {seed}: cut at {cut}, whole up to {whole}"
+            );
+            let last_end = world.unit_ends.iter().rfind(|end| **end <= cut).expect("0 is an end");
+            assert!(whole >= *last_end, "seed {seed}: a whole unit is lost: {whole} < {last_end}");
+        }
+    }
+}
