@@ -85,7 +85,7 @@ impl Engine {
         let nanos = self.server.now.mono.nanos.saturating_sub(blocked.since.nanos);
         let spec = commands::table().row(blocked.command);
         self.server.stats.count_command(blocked.command, nanos, false);
-        self.server.record_slow(id, spec, blocked.args.as_args(), nanos);
+        self.server.record_command(id, spec, blocked.args.as_args(), nanos, 0);
         self.release(id, |reply| reply.ok());
     }
 
