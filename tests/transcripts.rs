@@ -120,10 +120,9 @@ fn run(target: &mut dyn Target, section: &Section) -> Result<(), String> {
                 let args: Vec<Vec<u8>> = args.as_args().iter().map(<[u8]>::to_vec).collect();
                 target.send(client, &args);
                 clients.push(client);
-                let answered = matches!(section.steps.get(index + 1), Some(Step::Expect { client: c, .. }) if c == client);
-                if !answered
-                    && let Some(value) = target.receive(client, false)
-                {
+                let answered =
+                    matches!(section.steps.get(index + 1), Some(Step::Expect { client: c, .. }) if c == client);
+                if !answered && let Some(value) = target.receive(client, false) {
                     return Err(format!("line {line}: {command}\n  nothing expected\n  got      {value}"));
                 }
             }
@@ -214,7 +213,9 @@ impl EngineTarget {
             for ask in outbox.asks.drain(..) {
                 match ask {
                     Ask::StartSnapshot { .. } => {
-                        while self.engine.snapshot_chunk(1 << 16, &mut snapshot) == haversack::engine::snapshot::SnapshotProgress::More {}
+                        while self.engine.snapshot_chunk(1 << 16, &mut snapshot)
+                            == haversack::engine::snapshot::SnapshotProgress::More
+                        {}
                         self.engine.report(now, Report::SnapshotStored);
                     }
                     Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket } | Ask::ReloadLog { ticket } => {
@@ -241,7 +242,8 @@ impl Target for EngineTarget {
     fn send(&mut self, client: &str, args: &[Vec<u8>]) {
         let now = self.now();
         if !self.clients.contains_key(client) {
-            let peer = Peer { addr: "127.0.0.1:1".into(), laddr: "127.0.0.1:2".into(), fd: 8, local: true, ..Peer::default() };
+            let peer =
+                Peer { addr: "127.0.0.1:1".into(), laddr: "127.0.0.1:2".into(), fd: 8, local: true, ..Peer::default() };
             let id = self.engine.connect(now, peer);
             self.clients.insert(client.to_owned(), (id, Vec::new()));
         }
@@ -358,7 +360,13 @@ fn run_all(mut target: impl Target) {
     }
     println!("{passed} sections passed, {} failed", failures.len());
     assert!(passed + failures.len() > 0, "no transcripts");
-    assert!(failures.is_empty(), "{} of {} sections failed:\n{}", failures.len(), passed + failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} sections failed:\n{}",
+        failures.len(),
+        passed + failures.len(),
+        failures.join("\n")
+    );
 }
 
 #[test]
