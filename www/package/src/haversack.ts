@@ -17,13 +17,8 @@ export interface OpenOptions {
    */
   appendfsync?: Fsync;
   /**
-<<<<<<< HEAD
-   * What to do with a log that is broken in its middle. `quarantine` (the default): open with what comes before the break, set the
-   * rest aside, and say so in `status().recovered`. `refuse`: do not open, and touch nothing.
-=======
    * What to do when the stored log is damaged before its end: `quarantine` (the default) puts everything from there on aside,
    * opens with what is good and says so in `status().recovered`; `refuse` rejects and changes nothing.
->>>>>>> wasm
    */
   damaged?: "quarantine" | "refuse";
   /** The wasm module, where the one beside this package shall not be fetched: its bytes, a compiled module, a URL or a response. */
@@ -49,11 +44,7 @@ export interface Status {
    * browser keeps no database here, or what stopped the engine.
    */
   lastError: string | null;
-<<<<<<< HEAD
-  /** What was set right when the database was opened, or null. */
-=======
   /** What had to be cut off or put aside when the database was opened, or null. */
->>>>>>> wasm
   recovered: string | null;
   fsync: Fsync;
 }
@@ -72,11 +63,7 @@ export async function open(url: string, options: OpenOptions = {}): Promise<Have
   try {
     const { default: init, openServer } = await import("./wasm/haversack.js");
     await init(options.wasm === undefined ? undefined : { module_or_path: options.wasm });
-<<<<<<< HEAD
-    return await Haversack.over(await openServer(name, { storage, appendfsync: fsync, damaged: options.damaged ?? "quarantine" }), release);
-=======
     return await Haversack.over(await openServer(name, { storage, appendfsync: fsync, damaged }), release);
->>>>>>> wasm
   } catch (error) {
     release();
     throw error;
@@ -130,13 +117,6 @@ export class Haversack {
 
   status(): Status {
     return JSON.parse(this.#server.status()) as Status;
-  }
-
-  /** All data as the bytes of a `dump.rdb`, which a Redis server starts with. */
-  export(): Uint8Array {
-    const bytes = this.#server.export();
-    if (bytes === undefined) throw new Error("the database is closed");
-    return bytes;
   }
 
   /** Resolves when all writes so far are stored. */
