@@ -83,9 +83,8 @@ impl Engine {
     fn end_stall(&mut self, id: ClientId) {
         let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.clone()) else { return };
         let nanos = self.server.now.mono.nanos.saturating_sub(blocked.since.nanos);
-        let spec = commands::table().row(blocked.command);
         self.server.stats.count_command(blocked.command, nanos, false);
-        self.server.record_command(id, spec, blocked.args.as_args(), nanos, 0);
+        self.server.record_command(id, commands::table().row(blocked.command), blocked.args.as_args(), nanos, 0);
         self.release(id, |reply| reply.ok());
     }
 

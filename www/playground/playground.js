@@ -232,6 +232,7 @@ try {
   db = await open(address, { appendfsync: query.get("fsync") ?? "everysec" });
   session = new Session(db);
   print(`Type a command, such as SET greeting "hello, world", then GET greeting. "help" tells more.`, "note");
+  if (db.status().recovered) print(db.status().recovered, "error");
   line.disabled = false;
   line.focus();
   await askPersistence(false);

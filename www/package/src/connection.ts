@@ -49,6 +49,7 @@ export class Hub {
   connect(): Connection {
     if (this.#ended !== undefined) throw this.#ended;
     const id = this.#run(() => this.#server.connect());
+    if (id === undefined) throw new Error("the server was shut down");
     const connection = new Connection(this, id);
     this.#open.set(id, connection);
     return connection;

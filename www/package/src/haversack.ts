@@ -16,6 +16,11 @@ export interface OpenOptions {
    * when idle, at least every second, and when the page is hidden. `no`: only on `flush()`, `close()` and hiding.
    */
   appendfsync?: Fsync;
+  /**
+   * What to do when the stored log is damaged before its end: `quarantine` (the default) puts everything from there on aside,
+   * opens with what is good and says so in `status().recovered`; `refuse` rejects and changes nothing.
+   */
+  damaged?: "quarantine" | "refuse";
   /** The wasm module, where the one beside this package shall not be fetched: its bytes, a compiled module, a URL or a response. */
   wasm?: BufferSource | WebAssembly.Module | URL | Response | Promise<Response>;
 }
@@ -34,8 +39,13 @@ export interface Status {
   /** Bytes of the base snapshot, and of the log since. */
   baseBytes: number;
   incrBytes: number;
-  /** Why storing failed last, or null. Writes are refused (MISCONF) until it works again. */
+  /**
+   * Why storing failed, or null. Writes are refused (MISCONF) until it works again. With storage "memory": why the
+   * browser keeps no database here, or what stopped the engine.
+   */
   lastError: string | null;
+  /** What had to be cut off or put aside when the database was opened, or null. */
+  recovered: string | null;
   fsync: Fsync;
 }
 
@@ -47,11 +57,13 @@ export async function open(url: string, options: OpenOptions = {}): Promise<Have
   const { storage, name } = parse(url);
   const fsync = options.appendfsync ?? "everysec";
   if (!["always", "everysec", "no"].includes(fsync)) throw new TypeError(`appendfsync cannot be ${JSON.stringify(fsync)}`);
+  const damaged = options.damaged ?? "quarantine";
+  if (!["quarantine", "refuse"].includes(damaged)) throw new TypeError(`damaged cannot be ${JSON.stringify(damaged)}`);
   const release = storage === "memory" ? () => {} : await takeOwnership(name);
   try {
-    const { default: init, Store } = await import("./wasm/haversack.js");
+    const { default: init, openServer } = await import("./wasm/haversack.js");
     await init(options.wasm === undefined ? undefined : { module_or_path: options.wasm });
-    return await Haversack.over(await Store.open(name, { storage, appendfsync: fsync }), release);
+    return await Haversack.over(await openServer(name, { storage, appendfsync: fsync, damaged }), release);
   } catch (error) {
     release();
     throw error;
@@ -112,6 +124,13 @@ export class Haversack {
     return this.#server.flush();
   }
 
+  /** All keys as a snapshot: the bytes of a `dump.rdb` that a Redis server loads. */
+  export(): Uint8Array {
+    const bytes = this.#server.export();
+    if (bytes === undefined) throw new Error("the database is closed");
+    return bytes;
+  }
+
   /** Stores everything, ends all connections and lets others open the database. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
@@ -128,9 +147,9 @@ export class Haversack {
     }
   }
 
-  // A hidden page may be killed without another event. flush() starts its transaction before it returns.
+  // A hidden page may be killed without another event.
   #onhide = (event: Event): void => {
-    if (event.type === "pagehide" || document.visibilityState === "hidden") this.flush().catch(() => {});
+    if (event.type === "pagehide" || document.visibilityState === "hidden") this.#server.hide();
   };
 
   #watchPage(): void {

@@ -42,6 +42,10 @@ class ScriptedServer {
   onwake(callback) {
     this.#wake = callback;
   }
+  hide() {}
+  export() {
+    return Uint8Array.of(1);
+  }
   flush() {
     return Promise.resolve();
   }

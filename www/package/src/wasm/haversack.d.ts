@@ -4,19 +4,19 @@
 /** Fetches (by default the module beside the glue) or takes, compiles and starts the wasm module; once for all callers. */
 export default function init(options?: { module_or_path: unknown }): Promise<unknown>;
 
-export class Store {
-  /** Loads or creates the database and starts its engine. Rejects with an `Error` that says why it cannot. */
-  static open(name: string, options: StoreOptions): Promise<Server>;
-}
+/** Loads or creates the database and starts its engine. Rejects with an `Error` whose name says what is wrong. */
+export function openServer(name: string, options: StoreOptions): Promise<Server>;
 
 export interface StoreOptions {
   storage: "indexeddb" | "memory";
   appendfsync: "always" | "everysec" | "no";
+  damaged: "quarantine" | "refuse";
 }
 
 /** One engine and its storage. Connections are small numbers. */
 export class Server {
-  connect(): number;
+  /** A new connection; undefined once the server was shut down or closed. */
+  connect(): number | undefined;
   /** Gives bytes of a client to the engine and runs it. Never calls `onwake`'s callback itself. */
   send(connection: number, bytes: Uint8Array): void;
   /** The reply bytes ready for the client, empty if none; undefined once the server has closed the connection and all is taken. */
@@ -24,11 +24,15 @@ export class Server {
   disconnect(connection: number): void;
   /** Called on a later microtask when some connection has bytes to take or was closed. */
   onwake(callback: () => void): void;
-  /** Starts its IndexedDB transaction (put and commit) before it returns, so that a page may call it while it is hidden. */
+  /** Resolves when all writes so far are stored. */
   flush(): Promise<void>;
+  /** Stores everything in a transaction that is complete when this returns: for a page that is being hidden or left. */
+  hide(): void;
+  /** All keys as the bytes of a `dump.rdb`; undefined when closed. */
+  export(): Uint8Array | undefined;
   /** JSON of `Status`. */
   status(): string;
-  /** Flushes, then closes storage and engine. */
+  /** Stores everything, then closes the database and frees the engine's data. */
   close(): Promise<void>;
   /** Frees the engine's memory; the object is dead afterwards. */
   free(): void;
