@@ -256,6 +256,7 @@ pub struct Loader {
     pieces: Receiver<Piece>,
     sources: VecDeque<Source>,
     begun: bool,
+    from_log: bool,
     log: Option<(LogPlace, Manifest)>,
     started: Instant,
     said: Instant,
@@ -293,6 +294,7 @@ impl Loader {
         let now = Instant::now();
         Ok(Loader {
             pieces,
+            from_log: plan.sources.iter().any(|source| source.kind == LoadKind::Log),
             sources: plan.sources.into(),
             begun: false,
             log: plan.log,
@@ -355,7 +357,7 @@ impl Loader {
             log::warning(&format!("While loading: {note}"));
         }
         let seconds = self.started.elapsed().as_secs_f64();
-        let what = if self.log.is_some() { "append only file" } else { "disk" };
+        let what = if self.from_log { "append only file" } else { "disk" };
         if self.total > 0 {
             log::notice(&format!(
                 "Done loading: keys loaded: {}, keys expired: {}, commands run: {}.",
