@@ -326,8 +326,14 @@ fn same_seed_same_bytes_in_any_chunks() {
         for (number, sent) in &a.sent {
             let other = &c.sent[number];
             let at = sent.iter().zip(other).position(|(a, b)| a != b).unwrap_or(sent.len().min(other.len()));
-            let around = |bytes: &[u8]| bytes[at.saturating_sub(120)..(at + 60).min(bytes.len())].escape_ascii().to_string();
-            assert!(sent == other, "seed {seed}: chunks change the replies of client {number}:\n{}\n{}", around(sent), around(other));
+            let around =
+                |bytes: &[u8]| bytes[at.saturating_sub(120)..(at + 60).min(bytes.len())].escape_ascii().to_string();
+            assert!(
+                sent == other,
+                "seed {seed}: chunks change the replies of client {number}:\n{}\n{}",
+                around(sent),
+                around(other)
+            );
         }
         assert!(a.log == c.log, "seed {seed}: chunks change the stream");
         assert!(a.log.len() > 10_000, "seed {seed}: a storm in a glass of water");
