@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::engine::config::Config;
 use crate::engine::load::{LoadError, LoadKind};
 use crate::engine::time::Now;
+use crate::native::clock::Clock;
 use crate::native::log::{self, in_words};
 use crate::native::process;
 use crate::native::ready::Flag;
@@ -213,7 +214,7 @@ fn empty_snapshot(config: &Config) -> Vec<u8> {
     let mut writer = Writer::new(Format::for_field_expiries(false), config.rdbcompression, config.rdbchecksum);
     let head = Aux {
         redis_version: std::str::from_utf8(&config.haversack_server_version).unwrap_or_default(),
-        created_seconds: 0,
+        created_seconds: Clock::start().now().wall.seconds(),
         used_bytes: 0,
         replication: None,
         aof_base: true,
