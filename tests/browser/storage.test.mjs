@@ -129,6 +129,22 @@ test("the log is rewritten by itself when it has grown", async () => {
   assert.ok(status.baseBytes + status.incrBytes < 1_000_000, JSON.stringify(status));
 });
 
+test("a log that grew over many short visits is rewritten when it is opened", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const value = "x".repeat(500_000);
+    for (let visit = 0; visit < 10; visit += 1) await write("visits", [["SET", "same", value + visit]]);
+    const db = await open("idb://visits");
+    const patience = Date.now() + 10_000;
+    while (db.status().generation === 1 && Date.now() < patience) await new Promise((resolve) => setTimeout(resolve, 20));
+    const { generation, baseBytes, incrBytes } = db.status();
+    const value9 = (await db.call(["GET", "same"])).at(-1);
+    await db.close();
+    return { generation, small: baseBytes + incrBytes < 600_000, value9 };
+  });
+  assert.deepEqual(got, { generation: 2, small: true, value9: "9" });
+});
+
 test("a torn last record is cut off before anything is written behind it", async () => {
   const page = await blank();
   const got = await page.evaluate(async () => {
