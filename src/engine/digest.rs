@@ -63,7 +63,6 @@ fn add_entry(digest: &mut Digest, entry: &Entry) {
         ValueRef::List(list) => list.iter().for_each(|item| digest.mix_item(item)),
         ValueRef::Set(set) => set.iter().for_each(|item| digest.xor(item.bytes(&mut IntBuf::new()))),
         ValueRef::Zset(zset) => {
-            let mut score_text = FloatBuf::new();
             for (member, score) in zset.iter() {
                 let mut pair = Digest::default();
                 pair.mix_item(member);

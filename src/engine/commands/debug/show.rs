@@ -248,3 +248,19 @@ pub fn protocol(call: &mut Call) -> Outcome {
     }
     Ok(())
 }
+
+/// DEBUG SDSLEN: the lengths of a key and of its string. Neither has room to spare here.
+pub fn sdslen(call: &mut Call) -> Outcome {
+    let key = call.args.at(2);
+    let Some(entry) = call.keys.peek(key) else { return Err(Error::NoSuchKey) };
+    let ValueRef::String(bytes) = entry.value() else { return Err("ERR Not an sds encoded string.".into()) };
+    let text = format!(
+        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{}, val_sds_avail:0, val_zmalloc: {}",
+        key.len(),
+        entry.heap_bytes(),
+        bytes.len(),
+        bytes.len()
+    );
+    call.reply.simple(text);
+    Ok(())
+}
