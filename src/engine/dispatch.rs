@@ -189,7 +189,11 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
     let command = match commands::table().resolve(args) {
         Ok(command) => command,
         Err(error) => {
-            reject(server, id, None, &error, reply);
+            let known = match &error {
+                Error::Arity(name) => commands::table().find_full(name.as_bytes()),
+                _ => None,
+            };
+            reject(server, id, known, &error, reply);
             return None;
         }
     };
