@@ -48,6 +48,8 @@ impl Engine {
         let clearing = self.finish_cancelled_walk();
         self.server.clock.busy = more || freeing || clearing;
         self.settle_effects();
+        // One that waited for a cancelled walk to end.
+        self.start_wanted_snapshot();
         self.periodic();
     }
 

@@ -178,6 +178,7 @@ impl Home {
             state.timer = None;
             if state.stalled_until.is_some_and(|until| until <= now.mono) {
                 state.stalled_until = None;
+                state.ready = true;
                 state.feed_kept(now);
             }
             if state.stalled_until.is_none() && state.engine.next_deadline().is_some_and(|at| at <= now.mono) {
@@ -352,6 +353,9 @@ impl State {
             *place = None;
             self.free.push(slot);
             return None;
+        }
+        if self.stalled_until.is_some() {
+            return Some(take(&[]));
         }
         let taken = take(&connection.out);
         let bytes = connection.out.len();

@@ -150,8 +150,10 @@ pub fn end(transaction: &IdbTransaction) -> impl Future<Output = Result<(), Fail
         transaction.set_onabort(Some(&reject));
     });
     let transaction = transaction.clone();
+    // From here on somebody listens, even if the future is dropped: an abort is never an unhandled rejection.
+    let end = JsFuture::from(promise);
     async move {
-        match JsFuture::from(promise).await {
+        match end.await {
             Ok(_) => Ok(()),
             Err(_) => Err(Failure::from(transaction.error())),
         }

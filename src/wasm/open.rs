@@ -117,12 +117,19 @@ async fn load(database: &IdbDatabase, name: String, options: &Options) -> Result
     let now = clock::now();
     engine.end_load(now);
     engine.set_log_enabled(true);
-    let log_bytes = manifest.base_bytes + (chain.offset - manifest.first_offset);
+    let base_bytes = manifest.base_bytes;
+    let log_bytes = base_bytes + (chain.offset - manifest.first_offset);
     engine.report(now, Report::LogSize { bytes: log_bytes });
     let store = Store::new(name, database.clone(), options.policy, manifest, chain);
     let home = Home::new(engine, Some(store));
     home.watch_database(database);
-    home.enter(|state, _| state.recovered = report.clone());
+    home.enter(|state, now| {
+        state.recovered = report.clone();
+        // The engine counts growth from here on; visits may be short, so what grew before counts too.
+        if log_bytes > REWRITE_BYTES && log_bytes > 2 * base_bytes {
+            state.engine.rewrite_log(now);
+        }
+    });
     if let Some(report) = report {
         web_sys::console::warn_1(&format!("Haversack: {report}").into());
     }

@@ -1,6 +1,8 @@
 //! What several test programs share: replies as text, real servers and our own as child processes.
 #![allow(dead_code)]
 
+pub mod contents;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -59,6 +61,13 @@ pub struct Server {
 impl Server {
     /// Starts a server in `folder` and waits until it answers.
     pub fn start(binary: PathBuf, folder: PathBuf, options: &[&str]) -> Server {
+        let mut server = Server::spawn(binary, folder, options);
+        server.wait_until_ready();
+        server
+    }
+
+    /// Starts a server in `folder` that may take long to answer, or never does.
+    pub fn spawn(binary: PathBuf, folder: PathBuf, options: &[&str]) -> Server {
         let port = free_port();
         let mut command = Command::new(&binary);
         command.args(["--port", &port.to_string(), "--dir"]).arg(&folder).args(options);
@@ -66,12 +75,14 @@ impl Server {
         let log = std::fs::File::create(folder.join("server.log")).expect("a log file");
         command.stdout(log.try_clone().expect("a log file")).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
-        let mut server = Server { child, port, folder };
-        server.wait_until_ready();
-        server
+        Server { child, port, folder }
     }
 
-    fn wait_until_ready(&mut self) {
+    /// Waits until it answers.
+    ///
+    /// # Panics
+    /// It ends, or takes too long.
+    pub fn wait_until_ready(&mut self) {
         let started = Instant::now();
         loop {
             if let Ok(mut client) = Client::connect(self.port)
@@ -102,6 +113,20 @@ impl Server {
         self.child.kill().expect("our own child");
         self.child.wait().expect("our own child");
         self.folder.clone()
+    }
+
+    /// Ends it in good order, without a last snapshot, and gives its folder.
+    pub fn stop(mut self) -> PathBuf {
+        let mut client = self.client();
+        let _ = client.send(&["SHUTDOWN", "NOSAVE"]);
+        assert!(self.wait().success(), "SHUTDOWN is no failure:\n{}", self.log());
+        self.folder.clone()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success(), "kill -{name}");
     }
 
     /// The process id.

@@ -450,7 +450,14 @@ fn hincrbyfloat(call: &mut Call) -> Outcome {
     sum.format(&mut text);
     update(call, &text, "hincrbyfloat")?;
     let (key, name) = (call.args.at(1), call.args.at(2));
-    call.keys.effects.propagate(call.keys.db, &[b"HSETEX", key, b"KEEPTTL", b"FIELDS", b"1", name, &text]);
+    // HSET would end the field's time to live. Where there is none it says the same to servers that know no HSETEX.
+    let expires = call.keys.hash_mut(key)?.is_some_and(|hash| hash.expiry(name).flatten().is_some());
+    match expires {
+        true => {
+            call.keys.effects.propagate(call.keys.db, &[b"HSETEX", key, b"KEEPTTL", b"FIELDS", b"1", name, &text]);
+        }
+        false => call.keys.effects.propagate(call.keys.db, &[b"HSET", key, name, &text]),
+    }
     call.reply.bulk(&text);
     Ok(())
 }

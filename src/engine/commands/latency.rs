@@ -293,7 +293,7 @@ mod tests {
         let history = History { samples: samples.into(), max_ms: 99 };
         let dashes = "-".repeat(80);
         let expected = format!(
-            "command - high 40 ms, low 10 ms (all time high 99 ms)\n{dashes}\n  #\n  |\n o|\n.||\n\n115\nm05\n ss\n"
+            "command - high 40 ms, low 10 ms (all time high 99 ms)\n{dashes}\n  #\n  |\n .|\n.||\n\n111\nm50\n ss\n"
         );
         assert_eq!(draw("command", &history, 165), expected);
     }

@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::engine::config::Config;
 use crate::engine::load::{LoadError, LoadKind};
 use crate::engine::time::Now;
+use crate::native::clock::Clock;
 use crate::native::log::{self, in_words};
 use crate::native::process;
 use crate::native::ready::Flag;
@@ -213,7 +214,7 @@ fn empty_snapshot(config: &Config) -> Vec<u8> {
     let mut writer = Writer::new(Format::for_field_expiries(false), config.rdbcompression, config.rdbchecksum);
     let head = Aux {
         redis_version: std::str::from_utf8(&config.haversack_server_version).unwrap_or_default(),
-        created_seconds: 0,
+        created_seconds: Clock::start().now().wall.seconds(),
         used_bytes: 0,
         replication: None,
         aof_base: true,
@@ -256,6 +257,7 @@ pub struct Loader {
     pieces: Receiver<Piece>,
     sources: VecDeque<Source>,
     begun: bool,
+    from_log: bool,
     log: Option<(LogPlace, Manifest)>,
     started: Instant,
     said: Instant,
@@ -293,6 +295,7 @@ impl Loader {
         let now = Instant::now();
         Ok(Loader {
             pieces,
+            from_log: plan.sources.iter().any(|source| source.kind == LoadKind::Log),
             sources: plan.sources.into(),
             begun: false,
             log: plan.log,
@@ -355,7 +358,7 @@ impl Loader {
             log::warning(&format!("While loading: {note}"));
         }
         let seconds = self.started.elapsed().as_secs_f64();
-        let what = if self.log.is_some() { "append only file" } else { "disk" };
+        let what = if self.from_log { "append only file" } else { "disk" };
         if self.total > 0 {
             log::notice(&format!(
                 "Done loading: keys loaded: {}, keys expired: {}, commands run: {}.",
