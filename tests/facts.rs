@@ -38,10 +38,24 @@ const DATA: &[&str] = &[
 ];
 
 /// Replies that differ on purpose, and why.
-const DIFFERENT_REPLIES: &[(&str, &str)] = &[];
+const DIFFERENT_REPLIES: &[(&str, &str)] = &[
+    ("SET l v IFEQ a", "an option of Valkey that Redis 8.2 does not have"),
+    ("CONFIG SET dir /nosuch", "only a host with files can tell"),
+];
 
 /// Streams and events that differ on purpose, and why.
-const DIFFERENT_EFFECTS: &[(&str, &str)] = &[];
+const DIFFERENT_EFFECTS: &[(&str, &str)] = &[
+    ("SET s v IFEQ hello", "an option of Valkey that Redis 8.2 does not have"),
+    ("HINCRBYFLOAT h n 1.5", "HSETEX KEEPTTL only where there is a time to keep: others know no HSETEX"),
+    ("PUBLISH ch m", "messages go to replicas, not into the log"),
+    ("SPUBLISH ch m", "messages go to replicas, not into the log"),
+    ("HPEXPIRE h 1 FIELDS 1 f1 ;; DEBUG SLEEP 0.5", "the timer of expiry runs earlier"),
+    ("HPEXPIRE h 1 FIELDS 3 f1 f2 n ;; DEBUG SLEEP 0.5", "the timer of expiry runs earlier"),
+    (
+        "CONFIG SET maxmemory 1 ;; CONFIG SET maxmemory-policy allkeys-random ;; GET s ;; SET zz 1",
+        "which keys are evicted, and when, is chance",
+    ),
+];
 
 /// An engine with a client that asks and one that hears of keyspace events.
 struct World {
@@ -58,6 +72,7 @@ impl World {
     fn new() -> World {
         let mut config = Config::default();
         config.enable_debug_command = Allowed::Yes;
+        config.enable_protected_configs = Allowed::Yes;
         config.save.0.clear();
         config.set_many(&[(b"notify-keyspace-events", b"KEAmn")], Default::default()).expect("a parameter");
         let now = World::at(0);
@@ -88,14 +103,23 @@ impl World {
     fn send(&mut self, client: ClientId, line: &str) {
         let mut args = OwnedArgs::new();
         assert!(split_args(line.as_bytes(), &mut args), "bad quotes: {line}");
+        // A payload that RESTORE takes.
+        let dump = if line.contains("_DUMP_") { self.dump_of_s() } else { Vec::new() };
+        let words = args.as_args().iter().map(|word| if word == b"_DUMP_" { dump.as_slice() } else { word });
         let mut bytes = Vec::new();
-        encode_command(args.as_args().iter(), &mut bytes);
+        encode_command(words, &mut bytes);
         self.engine.receive(World::at(self.now_ms), client, &bytes);
         self.pump();
         // Time stands still while a command runs; who asks for a sleep means what comes after it.
-        if let Some(seconds) = line.strip_prefix("DEBUG SLEEP ") {
-            self.sleep((seconds.parse::<f64>().expect("seconds") * 1000.0) as u64);
+        if let Some(seconds) = line.strip_prefix("DEBUG SLEEP ").and_then(|text| text.parse::<f64>().ok()) {
+            self.sleep((seconds * 1000.0) as u64);
         }
+    }
+
+    fn dump_of_s(&mut self) -> Vec<u8> {
+        self.send(self.main, "DUMP s");
+        let value = values(&std::mem::take(&mut self.replies)).pop().expect("a reply");
+        value.as_bytes().expect("a payload").to_vec()
     }
 
     fn sleep(&mut self, ms: u64) {
@@ -196,13 +220,29 @@ fn pattern(text: &str) -> String {
 
 /// The rows of a file whose commands the table has.
 fn rows(text: &'static str) -> Vec<Vec<&'static str>> {
+    let has = |name: &str| commands::table().find_full(name.as_bytes()).is_some();
     let known = |command: &str| {
-        let name = command.split_whitespace().next().unwrap_or_default().to_lowercase();
-        commands::table().iter().any(|(_, spec)| spec.name == name)
+        let words: Vec<&str> = command.split_whitespace().collect();
+        match words.as_slice() {
+            // What it says of a command depends on that command.
+            [first, second, third, ..] if first.eq_ignore_ascii_case("COMMAND") && *second == "GETKEYS" => has(third),
+            [first, second, ..] => {
+                let container = commands::table()
+                    .iter()
+                    .any(|(_, spec)| !spec.subcommands.is_empty() && spec.full_name.eq_ignore_ascii_case(first));
+                has(first) && (!container || has(&format!("{first}|{second}")))
+            }
+            [first] => has(first),
+            [] => false,
+        }
     };
     let all = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     all.map(|line| line.split('\t').collect::<Vec<_>>())
-        .filter(|row| row[0].split(" ;; ").all(known) || row[1].contains("unknown command"))
+        .filter(|row| {
+            // What is unknown there is unknown here.
+            let unknown = ["unknown command", "unknown subcommand", "Invalid command"];
+            row[0].split(" ;; ").all(known) || unknown.iter().any(|words| row[1].contains(words))
+        })
         .collect()
 }
 
