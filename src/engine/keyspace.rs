@@ -20,7 +20,7 @@ use crate::types::zset::Zset;
 
 use super::client::ClientId;
 use super::config::NotifyFlags;
-use super::effects::{Effects, Event};
+use super::effects::Effects;
 use super::entry::{Entry, Kind, Value, ValueMut, ValueRef};
 use super::error::Error;
 use super::eviction::AccessPolicy;
@@ -202,23 +202,49 @@ impl Keyspace {
     /// The entry of `key` for reading: counts a hit or a miss and moves the access clock.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let access = self.access_policy();
+        self.look_up(key, access)
+    }
+
+    /// Like [`read`](Self::read) for counters and events, but the access clock stays (TTL, TYPE, OBJECT).
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        let access = AccessPolicy::new(&self.settings, self.now, true);
+        self.look_up(key, access)
+    }
+
+    #[inline]
+    fn look_up(&mut self, key: &[u8], access: AccessPolicy) -> Option<&Entry> {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
-            self.stats.misses += 1;
-            self.notify(NotifyFlags::KEY_MISS, "keymiss", key);
+        if self.has_lapsed(key, hash) {
+            self.miss(key);
             return None;
         }
-        self.stats.hits += 1;
-        let access = self.access_policy();
-        let entry = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key)?;
-        access.touch(entry, &mut self.rng);
-        Some(entry)
+        let found = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key);
+        match found {
+            Some(entry) => {
+                self.stats.hits += 1;
+                access.touch(entry, &mut self.rng);
+                Some(entry)
+            }
+            None => {
+                self.stats.misses += 1;
+                if self.settings.notify.intersects(NotifyFlags::KEY_MISS) {
+                    self.effects.raise(NotifyFlags::KEY_MISS, "keymiss", self.db, key);
+                }
+                None
+            }
+        }
+    }
+
+    fn miss(&mut self, key: &[u8]) {
+        self.stats.misses += 1;
+        self.notify(NotifyFlags::KEY_MISS, "keymiss", key);
     }
 
     /// The entry of `key` for looking without using: neither counters nor the access clock move.
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
+        if self.has_lapsed(key, hash) {
             return None;
         }
         self.dbs[self.db].table.find(hash, |e| e.key() == key)
@@ -229,22 +255,9 @@ impl Keyspace {
         self.dbs[self.db].table.find(self.hash(key), |e| e.key() == key)
     }
 
-    /// Like [`read`](Self::read) for counters and events, but the access clock stays (TTL, TYPE, OBJECT).
-    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
-        let hash = self.hash(key);
-        if !self.alive(key, hash) {
-            self.stats.misses += 1;
-            self.notify(NotifyFlags::KEY_MISS, "keymiss", key);
-            return None;
-        }
-        self.stats.hits += 1;
-        self.dbs[self.db].table.find(hash, |e| e.key() == key)
-    }
-
     /// Whether `key` exists; moves nothing.
     pub fn exists(&mut self, key: &[u8]) -> bool {
-        let hash = self.hash(key);
-        self.alive(key, hash)
+        self.peek(key).is_some()
     }
 
     /// The entry of `key` for changing in place. Says nothing to anybody: call
@@ -252,7 +265,7 @@ impl Keyspace {
     /// [`set_expire`](Self::set_expire) only.
     pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
+        if self.has_lapsed(key, hash) {
             return None;
         }
         self.save_before_change(key, hash);
@@ -262,20 +275,26 @@ impl Keyspace {
         Some(entry)
     }
 
-    /// Whether the key is there and its time has not come; deletes it if it has.
+    /// Whether the key counts as gone because its time has come; deletes it then. False if it is not there.
     #[inline]
-    fn alive(&mut self, key: &[u8], hash: u64) -> bool {
-        let Some(entry) = self.dbs[self.db].table.find(hash, |e| e.key() == key) else { return false };
-        match entry.expire_at() {
-            Some(at) if at < self.now.wall.ms() => match self.expiry {
-                ExpiryMode::Ignore => true,
-                ExpiryMode::Hide => false,
-                ExpiryMode::Delete => {
-                    self.expire(key);
-                    false
-                }
-            },
-            _ => true,
+    fn has_lapsed(&mut self, key: &[u8], hash: u64) -> bool {
+        // Where no key expires, a lookup is all there is to do.
+        !self.dbs[self.db].expires.is_empty() && self.lapse(key, hash)
+    }
+
+    fn lapse(&mut self, key: &[u8], hash: u64) -> bool {
+        let entry = self.dbs[self.db].table.find(hash, |e| e.key() == key);
+        let Some(at) = entry.and_then(Entry::expire_at) else { return false };
+        if at >= self.now.wall.ms() {
+            return false;
+        }
+        match self.expiry {
+            ExpiryMode::Ignore => false,
+            ExpiryMode::Hide => true,
+            ExpiryMode::Delete => {
+                self.expire(key);
+                true
+            }
         }
     }
 
@@ -304,6 +323,10 @@ impl Keyspace {
     /// Adds an entry whose key is not there, with its expire time if it has one. Raises the event "new".
     pub fn insert(&mut self, mut entry: Entry) {
         let hash = self.hash(entry.key());
+        if self.expiry == ExpiryMode::Hide {
+            // One whose time has come may still be there.
+            drop(self.take(entry.key()));
+        }
         let access = self.access_policy();
         access.start(&mut entry);
         self.notify(NotifyFlags::NEW, "new", entry.key());
@@ -326,19 +349,20 @@ impl Keyspace {
     /// overwriting; not the command's own event.
     pub fn set_string(&mut self, key: &[u8], bytes: &[u8], ttl: Ttl) {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
-            let mut entry = Entry::string(key, bytes);
-            if let Ttl::At(ms) = ttl {
-                entry.set_expire_at(Some(ms));
-            }
-            return self.insert(entry);
-        }
+        // The deletion of a key whose time has come is said before the new value.
+        self.has_lapsed(key, hash);
         self.save_before_change(key, hash);
         self.announce_overwrite(key, Kind::String);
         let access = self.access_policy();
         let lazy = self.settings.lazyfree_server_del;
         let db = &mut self.dbs[self.db];
-        let Some(entry) = db.table.find_mut(hash, |e| e.key() == key) else { return };
+        let Some(entry) = db.table.find_mut(hash, |e| e.key() == key) else {
+            let mut entry = Entry::string(key, bytes);
+            if let Ttl::At(ms) = ttl {
+                entry.set_expire_at(Some(ms));
+            }
+            return self.insert(entry);
+        };
         if lazy && entry.free_effort() > LAZY_EFFORT {
             let old = std::mem::replace(entry, Entry::string(key, bytes));
             entry.set_access(old.access());
@@ -386,9 +410,9 @@ impl Keyspace {
     /// The events "overwritten" and "type_changed" for a key that is about to get another value.
     fn announce_overwrite(&mut self, key: &[u8], new: Kind) {
         if self.settings.notify.intersects(NotifyFlags::OVERWRITTEN | NotifyFlags::TYPE_CHANGED) {
-            let old = self.peek(key).map(Entry::kind);
+            let Some(old) = self.peek(key).map(Entry::kind) else { return };
             self.notify(NotifyFlags::OVERWRITTEN, "overwritten", key);
-            if old.is_some_and(|old| old != new) {
+            if old != new {
                 self.notify(NotifyFlags::TYPE_CHANGED, "type_changed", key);
             }
         }
@@ -482,7 +506,7 @@ impl Keyspace {
     /// Says nothing to anybody.
     pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
+        if self.has_lapsed(key, hash) {
             return false;
         }
         self.save_before_change(key, hash);
@@ -600,7 +624,7 @@ impl Keyspace {
     #[inline]
     pub fn notify(&mut self, class: NotifyFlags, name: &'static str, key: &[u8]) {
         if self.settings.notify.intersects(class) {
-            self.effects.events.push(Event { class, name, db: self.db, key: key.into() });
+            self.effects.raise(class, name, self.db, key);
         }
     }
 
