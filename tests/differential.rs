@@ -469,7 +469,7 @@ fn number(variable: &str) -> Option<u64> {
 fn duel(reference: Reference) {
     let mut duel = Duel::start(reference);
     let first = number("DIFFERENTIAL_SEED").unwrap_or(1);
-    let episodes = number("DIFFERENTIAL_EPISODES").unwrap_or(8);
+    let episodes = number("DIFFERENTIAL_EPISODES").unwrap_or(20);
     for seed in first..first + episodes {
         println!("seed {seed}");
         let is_redis = reference == Reference::Redis8;

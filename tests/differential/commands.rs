@@ -207,7 +207,11 @@ impl Generator {
         if template == "MULTI" && self.left[client] == 0 {
             self.left[client] = 2 + self.below(8) as u32;
         }
-        if self.below(60) == 0 && !command.get(1).is_some_and(|key| key.starts_with(b"e")) {
+        // A scan has to stay a whole one, and ranges by name keep to their keys.
+        if self.below(60) == 0
+            && !template.contains("SCAN ")
+            && !command.get(1).is_some_and(|key| key.starts_with(b"e"))
+        {
             self.spoil(&mut command);
         }
         (client, command)
