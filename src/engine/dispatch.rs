@@ -189,7 +189,11 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
     let command = match commands::table().resolve(args) {
         Ok(command) => command,
         Err(error) => {
-            reject(server, id, None, &error, reply);
+            let known = match &error {
+                Error::Arity(name) => commands::table().find_full(name.as_bytes()),
+                _ => None,
+            };
+            reject(keys, server, id, known, &error, reply);
             return None;
         }
     };
@@ -199,7 +203,7 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
     keys.db = client.db;
     keys.no_touch = client.no_touch;
     if let Err(error) = check(keys, server, id, spec, args) {
-        reject(server, id, Some(command), &error, reply);
+        reject(keys, server, id, Some(command), &error, reply);
         return None;
     }
     if held_back(server, id, spec) {
@@ -314,7 +318,14 @@ fn in_subscriber_mode_allowed(spec: &Spec) -> bool {
 }
 
 /// Answers a command that is not run.
-fn reject(server: &mut Server, id: ClientId, command: Option<u16>, error: &Error, reply: &mut Reply) {
+fn reject(
+    keys: &mut Keyspace,
+    server: &mut Server,
+    id: ClientId,
+    command: Option<u16>,
+    error: &Error,
+    reply: &mut Reply,
+) {
     if let Some(command) = command {
         server.stats.commands[usize::from(command)].rejected += 1;
     }
@@ -325,6 +336,7 @@ fn reject(server: &mut Server, id: ClientId, command: Option<u16>, error: &Error
     if command.is_some_and(|command| commands::table().row(command).name == "exec") {
         let text = error.to_string();
         server.abandon_transaction(id);
+        super::transaction::unwatch(keys, &mut server.clients[id]);
         let text = format!("EXECABORT Transaction discarded because of: {}", text.trim_start_matches("ERR "));
         server.stats.count_error(&text);
         return reply.error(text);

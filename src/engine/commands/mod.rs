@@ -175,7 +175,11 @@ impl Table {
 /// "ERR unknown command …", with as much of the request as fits.
 fn unknown_command(args: Args) -> Error {
     const SHOWN: usize = 128;
-    let cut = |bytes: &[u8], len: usize| String::from_utf8_lossy(&bytes[..bytes.len().min(len)]).into_owned();
+    let cut = |bytes: &[u8], len: usize| {
+        // Redis shows words as C strings: up to a NUL.
+        let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(&bytes[..bytes.len().min(len)]).into_owned()
+    };
     let mut shown = String::new();
     for arg in args.from(1).iter() {
         if shown.len() >= SHOWN {
