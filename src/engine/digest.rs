@@ -129,7 +129,7 @@ mod tests {
     fn scores_are_printed_as_redis_8_2_prints_them() {
         // DEBUG DIGEST-VALUE of Redis 8.2 after ZADD z 0.1428571 a; Redis 7.0 mixes in seventeen digits.
         let mut zset = Zset::new(0);
-        zset.insert(b"a", 0.1428571, PackLimits { entries: 128, bytes: 64 });
+        zset.insert(b"a", 0.1428571, PackLimits { entries: 128, value: 64 });
         let entry = Entry::new(b"z", Value::Zset(Box::new(zset)));
         assert!(value_digest(&entry).to_string().starts_with("1f3443414c"));
     }
