@@ -48,6 +48,8 @@ impl Engine {
         let clearing = self.finish_cancelled_walk();
         self.server.clock.busy = more || freeing || clearing;
         self.settle_effects();
+        // A snapshot may have waited until a cancelled walk had taken its marks away.
+        self.start_wanted_snapshot();
         self.periodic();
     }
 
