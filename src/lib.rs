@@ -14,5 +14,5 @@ pub mod native;
 pub mod rdb;
 pub mod resp;
 pub mod types;
-#[cfg(feature = "wasm")]
+#[cfg(any(feature = "wasm", test))]
 pub mod wasm;

@@ -95,11 +95,11 @@ fn memory_follows_the_input() {
     let bomb = bomb(4000);
     for kind in [16, 17, 20] {
         let body = payload(&[&[kind][..], &bomb].concat());
-        let used = peak(|| assert!(restore(&body, &LIMITS, 1).is_err()));
+        let used = peak(|| assert!(restore(&body, &LIMITS, 1, true).is_err()));
         assert!(used < 100 * body.len(), "type {kind}: {used} for {}", body.len());
     }
     let list = payload(&[&[18, 1, 2][..], &bomb].concat());
-    let used = peak(|| assert!(restore(&list, &LIMITS, 1).is_ok()));
+    let used = peak(|| assert!(restore(&list, &LIMITS, 1, true).is_ok()));
     assert!(used < 200 * list.len(), "list: {used} for {}", list.len());
 
     // Lengths and counts that no bytes follow.
@@ -107,7 +107,7 @@ fn memory_follows_the_input() {
         for claim in [&b"\x80\x7f\xff\xff\xff"[..], b"\x81\0\0\0\x7f\xff\xff\xff\xff", b"\xc3\x01\x80\x7f\xff\xff\xff"]
         {
             let body = [&[kind][..], claim, &[1; 100]].concat();
-            let used = peak(|| drop(restore(&payload(&body), &LIMITS, 1)));
+            let used = peak(|| drop(restore(&payload(&body), &LIMITS, 1, true)));
             assert!(used < 10_000, "type {kind}: {used}");
             let file = [b"REDIS0012", &[kind, 1, b'k'][..], claim, &[1; 100]].concat();
             let mut loader = Loader::new(LIMITS, true);

@@ -4,6 +4,7 @@
 //! read buffer, the reply is encoded straight into its output buffer, keys are reached through the door.
 
 use crate::resp::{Args, Reply};
+use crate::types::long_double::LongDouble;
 use crate::types::number;
 use crate::types::value::Kind;
 
@@ -107,11 +108,14 @@ impl<'a> Call<'a> {
     /// Argument `index` as a timeout in seconds (fractions allowed, 0 is forever), as the moment it ends.
     /// A command that runs again keeps the moment it had.
     pub fn timeout(&mut self, index: usize) -> Result<MonoTime, Error> {
-        let seconds = number::parse_f64(self.args.at(index)).filter(|s| !s.is_nan()).ok_or(Error::BadTimeout)?;
-        if seconds < 0.0 {
+        let text = self.args.at(index);
+        // What only a long double holds (1e400) is a number too, if one out of range.
+        let long = || LongDouble::parse(text).map(|_| number::strtod(text).value);
+        let seconds = number::parse_f64(text).or_else(long).ok_or(Error::BadTimeout)?;
+        let ms = (seconds * 1000.0).ceil();
+        if ms < 0.0 {
             return Err(Error::NegativeTimeout);
         }
-        let ms = (seconds * 1000.0).ceil();
         if ms > i64::MAX as f64 - 1e15 {
             return Err("ERR timeout is out of range".into());
         }

@@ -355,7 +355,6 @@ pub fn invoke(call: &mut Call) {
         call.server.stats.count_command(call.command, nanos, failed);
         let reply_bytes = call.reply.buf.len().saturating_sub(start);
         call.server.record_command(call.id, call.spec, call.args, nanos, reply_bytes);
-        call.server.note_latency(if call.spec.is(spec::FAST) { "fast-command" } else { "command" }, nanos);
         if let Some(client) = call.server.clients.find_mut(call.id) {
             client.commands += 1;
         }

@@ -92,7 +92,7 @@ impl Effects {
         if self.selected != Some(db) {
             self.selected = Some(db);
             let db = db.to_string();
-            encode_command([&b"SELECT"[..], db.as_bytes()].into_iter(), &mut self.unit);
+            encode_command([&b"SELECT"[..], db.as_bytes()], &mut self.unit);
         }
         self.commands += 1;
         encode_command(args, &mut self.unit);

@@ -108,7 +108,7 @@ pub enum Ask {
     /// Make everything appended so far durable. Answer with [`Report::Stored`].
     Sync,
     /// Store everything, load the log again from storage and report with [`Report::Done`]; the engine
-    /// waits for [`Engine::reload`](super::Engine::reload) meanwhile.
+    /// is given [`Engine::begin_reload`](super::Engine::begin_reload) and the files meanwhile.
     ReloadLog {
         /// Whose report it is.
         ticket: Ticket,

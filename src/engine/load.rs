@@ -115,6 +115,15 @@ impl Engine {
         });
     }
 
+    /// Empties the keyspace and starts loading again, while the server runs. Nothing of this goes to the
+    /// stream.
+    pub fn begin_reload(&mut self, now: Now, total_bytes: u64) {
+        self.begin_load(now, total_bytes);
+        for db in 0..self.keyspace.dbs.len() {
+            self.keyspace.flush(db, false);
+        }
+    }
+
     /// Starts the next file. There must be a load under way.
     pub fn begin_file(&mut self, kind: LoadKind) {
         let load = self.load.as_mut().expect("begin_load comes before begin_file");

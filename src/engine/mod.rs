@@ -241,6 +241,7 @@ impl Engine {
         let mut decoder = std::mem::take(&mut client.decoder);
         let mut reply = client.take_reply();
         let before = reply.buf.len();
+        let queued = self.server.resumed.len();
         let mut at = 0;
         while at < bytes.len() {
             let Some(_) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
@@ -254,9 +255,12 @@ impl Engine {
                         self.serve_ready();
                         reply = self.server.clients.find_mut(id).map(Client::take_reply).unwrap_or_default();
                     }
-                    if !self.server.resumed.is_empty() {
-                        // Those who waited go first: so the order does not depend on how bytes are cut.
-                        self.server.resumed.push_back(id);
+                    let woken = self.server.resumed.len().saturating_sub(queued);
+                    if woken > 0 {
+                        // Those just woken go first, then the rest of these bytes, then those who queued
+                        // before: so the order does not depend on how bytes are cut.
+                        self.server.resumed.rotate_left(queued);
+                        self.server.resumed.insert(woken, id);
                         break;
                     }
                 }

@@ -224,6 +224,20 @@ impl Engine {
         }
     }
 
+    /// Starts a rewrite of the log if none is under way or wanted: the front end needs room.
+    pub fn rewrite_log(&mut self, now: Now) {
+        self.begin(now);
+        let persistence = &mut self.server.persistence;
+        match persistence.snapshot {
+            None if persistence.wanted.is_none() => {
+                self.server.want_snapshot(SnapshotKind::LogBase, false);
+                self.start_wanted_snapshot();
+            }
+            Some(SnapshotKind::Rdb) => persistence.rewrite_scheduled = true,
+            _ => {}
+        }
+    }
+
     /// What the front end says of storage.
     pub(super) fn report_storage(&mut self, report: Report) {
         match report {

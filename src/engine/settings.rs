@@ -27,6 +27,8 @@ pub struct Settings {
     pub hash: HashLimits,
     pub zset: PackLimits,
     pub max_string_bytes: usize,
+    /// Payloads are restored whatever their checksum (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+    pub skip_checksums: bool,
 }
 
 impl Settings {
@@ -56,11 +58,13 @@ impl Settings {
             hash: HashLimits { pack: config.hash_limits(), seed },
             zset: config.zset_limits(),
             max_string_bytes: usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX),
+            skip_checksums: false,
         }
     }
 
     /// Follows a changed configuration.
     pub fn refresh(&mut self, config: &Config) {
-        *self = Settings::new(config, self.set.seed, self.list.packed_threshold);
+        let skip_checksums = self.skip_checksums;
+        *self = Settings { skip_checksums, ..Settings::new(config, self.set.seed, self.list.packed_threshold) };
     }
 }

@@ -66,9 +66,10 @@ impl CommandLogs {
 }
 
 impl Server {
-    /// Keeps a command in the logs that it belongs to.
+    /// Keeps a command in the logs that it belongs to, and tells the latency monitor of it.
     #[inline]
     pub fn record_command(&mut self, id: ClientId, spec: &'static Spec, args: Args, nanos: u64, reply_bytes: usize) {
+        self.note_latency(if spec.is(spec::FAST) { "fast-command" } else { "command" }, nanos);
         if spec.is(spec::SKIP_SLOWLOG) {
             return;
         }

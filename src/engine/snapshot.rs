@@ -19,6 +19,7 @@ use super::eviction::AccessPolicy;
 use super::host::{Ask, SnapshotKind};
 use super::keyspace::{DbWalk, Keyspace};
 use super::server::Server;
+use super::time::Now;
 
 /// How far a snapshot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +214,12 @@ impl Keyspace {
 }
 
 impl Engine {
+    /// The whole keyspace as a snapshot, at once and apart from any other: what SAVE writes to `dump.rdb`.
+    pub fn export(&mut self, now: Now) -> Vec<u8> {
+        self.begin(now);
+        self.keyspace.whole_snapshot(&self.server)
+    }
+
     /// Adds the next part of the snapshot under way to `out`: about `budget` bytes, or what the walk has.
     pub fn snapshot_chunk(&mut self, budget: usize, out: &mut Vec<u8>) -> SnapshotProgress {
         let keys = &mut self.keyspace;

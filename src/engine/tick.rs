@@ -48,7 +48,7 @@ impl Engine {
         let clearing = self.finish_cancelled_walk();
         self.server.clock.busy = more || freeing || clearing;
         self.settle_effects();
-        // A snapshot may have waited until a cancelled walk had taken its marks away.
+        // One that waited for a cancelled walk to end.
         self.start_wanted_snapshot();
         self.periodic();
     }
@@ -85,9 +85,8 @@ impl Engine {
     fn end_stall(&mut self, id: ClientId) {
         let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.clone()) else { return };
         let nanos = self.server.now.mono.nanos.saturating_sub(blocked.since.nanos);
-        let spec = commands::table().row(blocked.command);
         self.server.stats.count_command(blocked.command, nanos, false);
-        self.server.record_command(id, spec, blocked.args.as_args(), nanos, 0);
+        self.server.record_command(id, commands::table().row(blocked.command), blocked.args.as_args(), nanos, 0);
         self.release(id, |reply| reply.ok());
     }
 

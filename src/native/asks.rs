@@ -49,10 +49,7 @@ impl Pump {
                 self.storage.run(ticket, move || rewrite(&path, &config));
             }
             Ask::Sync => self.storage.ask_sync(&mut self.engine, now),
-            Ask::ReloadLog { ticket } => {
-                let result = Err("the log cannot be loaded again while the server runs".to_owned());
-                self.engine.report(now, Report::Done { ticket, result });
-            }
+            Ask::ReloadLog { ticket } => self.reload(now, ticket),
             Ask::Stall { micros } => std::thread::sleep(Duration::from_micros(micros)),
             Ask::Exit => self.exit = Some(std::process::ExitCode::SUCCESS),
         }

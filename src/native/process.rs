@@ -173,6 +173,13 @@ pub fn ignore_hangup() {
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
+/// Whether there is a process with this id.
+pub fn is_running(pid: i32) -> bool {
+    // SAFETY: signal 0 only asks.
+    let found = unsafe { libc::kill(pid, 0) } == 0;
+    found || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
 /// Whether a supervisor waits for the server to say when it is ready.
 pub fn is_supervised(mode: Supervised) -> bool {
     let systemd = std::env::var_os("NOTIFY_SOCKET").is_some();

@@ -19,7 +19,7 @@ use tokio::time::Sleep;
 
 use crate::engine::client::{ClientId, Peer};
 use crate::engine::config::ShutdownOptions;
-use crate::engine::host::{Ask, Report, SnapshotKind};
+use crate::engine::host::{Ask, Report, SnapshotKind, Ticket};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
@@ -65,7 +65,9 @@ pub struct Files {
 pub struct Pump {
     pub(super) engine: Engine,
     pub(super) storage: Storage,
-    loader: Option<Loader>,
+    pub(super) loader: Option<Loader>,
+    /// Who waits for the log to be loaded again.
+    pub(super) reloading: Option<Ticket>,
     pub(super) files: Files,
     /// Connections with replies that wait for the log, by the offset they wait for.
     held: VecDeque<(u64, u32)>,
@@ -108,12 +110,13 @@ impl Pump {
         let storage_source = Source::new(&ready, Token::Storage);
         let storage = Storage::start(storage_source.flag.clone())?;
         log::notice("Server initialized");
-        let loader = Loader::start(plan, &mut engine, clock.now(), storage_source.flag.clone())?;
+        let loader = Loader::start(plan, false, &mut engine, clock.now(), storage_source.flag.clone())?;
         let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
         let mut pump = Pump {
             engine,
             storage,
             loader: Some(loader),
+            reloading: None,
             files,
             held: VecDeque::new(),
             storage_source,
@@ -138,6 +141,19 @@ impl Pump {
         };
         pump.set_listeners(listeners);
         Ok(pump)
+    }
+
+    /// Loads the log again, while clients are told -LOADING.
+    pub(super) fn reload(&mut self, now: Now, ticket: Ticket) {
+        let started = self
+            .storage
+            .plan_again(&mut self.engine, now)
+            .and_then(|plan| Loader::start(plan, true, &mut self.engine, now, self.storage_source.flag.clone()));
+        match started {
+            Ok(loader) => (self.loader, self.reloading) = (Some(loader), Some(ticket)),
+            Err(reason) => self.engine.report(now, Report::Done { ticket, result: Err(reason) }),
+        }
+        self.storage_source.flag.raise();
     }
 
     /// Listens here from now on.
@@ -227,8 +243,10 @@ impl Pump {
             }
         }
         self.loader = None;
-        if self.exit.is_none() {
-            self.announce();
+        match self.reloading.take() {
+            Some(ticket) => self.engine.report(now, Report::Done { ticket, result: Ok(()) }),
+            None if self.exit.is_none() => self.announce(),
+            None => {}
         }
         false
     }

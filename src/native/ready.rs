@@ -90,3 +90,27 @@ impl Wake for Flag {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_stands_on_the_list_once_until_it_is_armed_again() {
+        let ready = Ready::default();
+        let (flag, pump) = (ready.flag(Token::Connection(7)), Waker::noop());
+        let mut tokens = Vec::new();
+        flag.raise();
+        flag.raise();
+        ready.take(pump, &mut tokens);
+        assert_eq!(tokens, [Token::Connection(7)]);
+        tokens.clear();
+        flag.raise();
+        ready.take(pump, &mut tokens);
+        assert_eq!(tokens, [], "it was never armed again");
+        flag.rearm();
+        Waker::from(flag.clone()).wake();
+        ready.take(pump, &mut tokens);
+        assert_eq!(tokens, [Token::Connection(7)]);
+    }
+}

@@ -288,11 +288,11 @@ fn payloads_of_everything_restore() {
         for (value, _) in load(golden.dump).unwrap().entries.values() {
             for compress in [false, true] {
                 let payload = dump(borrow(value), compress);
-                let again = restore(&payload, &LIMITS, 5).unwrap();
+                let again = restore(&payload, &LIMITS, 5, true).unwrap();
                 assert_eq!(elements(&again).2, elements(value).2);
                 let mut damaged = payload.clone();
                 damaged[payload.len() / 2] ^= 4;
-                assert_eq!(restore(&damaged, &LIMITS, 5).err(), Some(RestoreError::Footer));
+                assert_eq!(restore(&damaged, &LIMITS, 5, true).err(), Some(RestoreError::Footer));
             }
         }
     }
@@ -310,7 +310,7 @@ fn payload(body: &[u8], version: u16) -> Vec<u8> {
 #[test]
 fn payloads_refused_and_taken() {
     assert_eq!(dump(ValueRef::String(b"a"), true), payload(b"\x00\x01a", 10));
-    let restored = |body: &[u8], version| restore(&payload(body, version), &LIMITS, 1);
+    let restored = |body: &[u8], version| restore(&payload(body, version), &LIMITS, 1, true);
     for version in [0, 1, 10, 12, 80] {
         assert!(restored(b"\x00\x01a", version).is_ok());
     }
@@ -319,7 +319,7 @@ fn payloads_refused_and_taken() {
     for version in [13, 79, 81, 336] {
         assert_eq!(restored(b"\x00\x01a", version).err(), Some(RestoreError::Footer), "{version}");
     }
-    assert_eq!(restore(b"short", &LIMITS, 1).err(), Some(RestoreError::Footer));
+    assert_eq!(restore(b"short", &LIMITS, 1, true).err(), Some(RestoreError::Footer));
     let nan = [&b"\x05\x01\x01a"[..], &f64::NAN.to_le_bytes()].concat();
     let twice_packed = b"\x10\x13\x13\0\0\0\x04\0\x81a\x02\x81a\x02\x81a\x02\x81a\x02\xff";
     let cases: [(&[u8], &str); 11] = [
@@ -434,7 +434,7 @@ fn every_truncation_is_an_error() {
         for (value, _) in kept.entries.values().filter(|entry| dump(borrow(&entry.0), true).len() < 2000) {
             let whole = dump(borrow(value), true);
             for len in 0..whole.len() - 10 {
-                assert!(restore(&payload(&whole[..len], 12), &LIMITS, 3).is_err());
+                assert!(restore(&payload(&whole[..len], 12), &LIMITS, 3, true).is_err());
             }
         }
     }
@@ -455,8 +455,8 @@ fn damaged_payloads_never_panic() {
                     let at = rng.below(bytes.len());
                     bytes[at] = rng.next() as u8;
                 }
-                let Ok(value) = restore(&payload(&bytes, [12, 80][rng.below(2)]), &LIMITS, 3) else { continue };
-                let again = restore(&dump(borrow(&value), true), &LIMITS, 4).unwrap();
+                let Ok(value) = restore(&payload(&bytes, [12, 80][rng.below(2)]), &LIMITS, 3, true) else { continue };
+                let again = restore(&dump(borrow(&value), true), &LIMITS, 4, true).unwrap();
                 assert_eq!(elements(&again).2, elements(&value).2);
             }
         }
@@ -534,7 +534,7 @@ fn random_values_round() {
     let mut kept = Kept::default();
     for n in 0..600 {
         let value = random_value(&mut rng);
-        let again = restore(&dump(borrow(&value), n % 2 == 0), &LIMITS, 4).unwrap();
+        let again = restore(&dump(borrow(&value), n % 2 == 0), &LIMITS, 4, true).unwrap();
         assert_eq!(elements(&again).2, elements(&value).2);
         let attributes = Attributes {
             expire_at_ms: (n % 3 == 0).then(|| rng.next() as i64),

@@ -393,7 +393,25 @@ fn put(out: &mut [u8; 40], at: usize, text: &[u8]) -> usize {
     at + text.len()
 }
 
+/// The text of a double in the digits of Grisu2, integers too; `inf`, `-inf`, `nan`, `-0`.
+pub fn format_grisu(value: f64, buf: &mut FloatBuf) -> &str {
+    let len = write_signed(value, &mut buf.0, write_grisu);
+    std::str::from_utf8(&buf.0[..len]).unwrap_or_default()
+}
+
 fn write_f64(value: f64, out: &mut [u8; 40]) -> usize {
+    write_signed(value, out, |value, at, out| {
+        const INTEGER_MAX: f64 = (1u64 << 62) as f64;
+        if value <= INTEGER_MAX && value as u64 as f64 == value {
+            return put(out, at, itoa::Buffer::new().format(value as u64).as_bytes());
+        }
+        write_grisu(value, at, out)
+    })
+}
+
+/// Writes the sign and what is no number; `finite` writes the magnitude of anything else.
+#[inline]
+fn write_signed(value: f64, out: &mut [u8; 40], finite: impl Fn(f64, usize, &mut [u8; 40]) -> usize) -> usize {
     if value.is_nan() {
         return put(out, 0, b"nan");
     }
@@ -405,9 +423,12 @@ fn write_f64(value: f64, out: &mut [u8; 40]) -> usize {
     if value.is_infinite() {
         return put(out, at, b"inf");
     }
-    const INTEGER_MAX: f64 = (1u64 << 62) as f64;
-    if value <= INTEGER_MAX && value as u64 as f64 == value {
-        return put(out, at, itoa::Buffer::new().format(value as u64).as_bytes());
+    finite(value, at, out)
+}
+
+fn write_grisu(value: f64, at: usize, out: &mut [u8; 40]) -> usize {
+    if value == 0.0 {
+        return put(out, at, b"0");
     }
     let mut digits = [0; grisu::MAX_DIGITS];
     let (count, k) = grisu::digits(value, &mut digits);

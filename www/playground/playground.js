@@ -133,7 +133,9 @@ function bytesText(bytes) {
 }
 
 function safety(status, persisted) {
-  if (status.storage === "memory") return ["no: it is gone when this page closes", "bad"];
+  if (status.storage === "memory") {
+    return [`no: it is gone when this page closes${status.lastError ? ` (${status.lastError})` : ""}`, "bad"];
+  }
   if (status.lastError) return [`not stored: ${status.lastError}`, "bad"];
   if (!status.durable) return [`storing ${bytesText(status.pendingBytes)} …`, ""];
   return [persisted ? "all stored, and kept until you delete it" : "all stored; a browser short of space may drop it", "good"];
@@ -157,6 +159,13 @@ function showStatus() {
   if (!status.durable && status.storage !== "memory") statusTimer = setTimeout(showStatus, 250);
 }
 
+function download() {
+  const url = URL.createObjectURL(new Blob([db.export()], { type: "application/octet-stream" }));
+  const link = Object.assign(document.createElement("a"), { href: url, download: "dump.rdb" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
 async function askPersistence(ask) {
   persisted = (await (ask ? navigator.storage?.persist?.() : navigator.storage?.persisted?.())) ?? false;
   if (ask && !persisted) print("The browser did not agree; it usually does for pages you visit often or install.", "note");
@@ -164,6 +173,20 @@ async function askPersistence(ask) {
 }
 
 // ---- The prompt ----
+
+const EXAMPLES = ['SET greeting "hello, world"', "GET greeting", "HSET user:1 name Ada born 1815", "HGETALL user:1", "INFO server"];
+
+// Commands to begin with: a click runs them.
+function showExamples() {
+  const row = document.createElement("div");
+  row.className = "examples";
+  for (const text of EXAMPLES) {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+    button.addEventListener("click", () => enter(text));
+    row.append(button);
+  }
+  output.append(row);
+}
 
 const HELP = `Any Redis command: SET, HGETALL, XADD, EVAL, SUBSCRIBE … Quote as in redis-cli: "a\\nb" or 'a b'.
 clear   empties the screen (Ctrl-L)          Ctrl-C  leaves MONITOR, SUBSCRIBE, a blocked BLPOP
@@ -222,6 +245,7 @@ element("prompt").addEventListener("submit", (event) => {
 line.addEventListener("keydown", onKey);
 element("older").addEventListener("click", () => (recall(-1), line.focus()));
 element("newer").addEventListener("click", () => (recall(1), line.focus()));
+element("export").addEventListener("click", download);
 element("persist").addEventListener("click", () => askPersistence(true));
 output.addEventListener("click", () => String(getSelection()) === "" && line.focus());
 
@@ -231,7 +255,11 @@ let session;
 try {
   db = await open(address, { appendfsync: query.get("fsync") ?? "everysec" });
   session = new Session(db);
-  print(`Type a command, such as SET greeting "hello, world", then GET greeting. "help" tells more.`, "note");
+  print(`Any Redis command, or one of these; "help" tells more.`, "note");
+  showExamples();
+  const { recovered } = db.status();
+  if (recovered) print(`The database was damaged: ${recovered}.`, "error");
+  element("export").hidden = false;
   if (db.status().recovered) print(db.status().recovered, "error");
   line.disabled = false;
   line.focus();

@@ -62,8 +62,8 @@ fn config_get(call: &mut Call) -> Outcome {
 
 fn config_set(call: &mut Call) -> Outcome {
     let args: Vec<&[u8]> = call.args.from(2).iter().collect();
-    if args.len() % 2 != 0 {
-        return Err(Error::Arity(call.spec.full_name.to_owned()));
+    if !args.len().is_multiple_of(2) {
+        return Err(Error::Syntax);
     }
     let pairs: Vec<(&[u8], &[u8])> = args.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
     let local = call.server.clients[call.id].peer.local;

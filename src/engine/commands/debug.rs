@@ -16,6 +16,7 @@ use crate::engine::host::{Ask, LogLevel, SnapshotKind};
 use crate::engine::persistence::Awaited;
 use crate::engine::spec::*;
 use crate::engine::time::MonoTime;
+use crate::types::glob;
 use crate::types::number;
 use crate::types::value::Value;
 
@@ -56,8 +57,12 @@ const TOOLS: &[Tool] = &[
     ("reload", 2, MANY, reload),
     ("replybuffer", 3, 4, nothing_to_switch),
     ("set-active-expire", 3, 3, set_active_expire),
+    ("sdslen", 3, 3, show::sdslen),
     ("set-disable-deny-scripts", 3, 3, nothing_to_switch),
+    ("set-skip-checksum-validation", 3, 3, set_skip_checksum_validation),
     ("sleep", 3, 3, sleep),
+    ("stringmatch-len", 4, 4, stringmatch_len),
+    ("stringmatch-test", 2, 2, stringmatch_test),
     ("structsize", 2, 2, show::structsize),
 ];
 
@@ -204,6 +209,33 @@ fn set_active_expire(call: &mut Call) -> Outcome {
     Ok(())
 }
 
+fn set_skip_checksum_validation(call: &mut Call) -> Outcome {
+    call.keys.settings.skip_checksums = switch(call);
+    call.reply.ok();
+    Ok(())
+}
+
+/// Matches a pattern against a text of so many letters "a": long patterns must not take forever.
+fn stringmatch_len(call: &mut Call) -> Outcome {
+    const MOST: i64 = 1 << 20;
+    let len = call.int_in(2, 0, MOST, "ERR the length must be between 0 and 1048576")?;
+    let text = vec![b'a'; len as usize];
+    call.reply.int(i64::from(glob::matches(call.args.at(3), &text, false)));
+    Ok(())
+}
+
+/// Matches random patterns against random texts: whatever the result, it has to come.
+fn stringmatch_test(call: &mut Call) -> Outcome {
+    const ROUNDS: usize = 20_000;
+    let mut random = || -> Vec<u8> {
+        let len = call.keys.rng.below(32) as usize;
+        (0..len).map(|_| b"ab*?[]^-\\\x00\xff"[call.keys.rng.below(12) as usize]).collect()
+    };
+    let matched = (0..ROUNDS).filter(|_| glob::matches(&random(), &random(), false)).count();
+    call.reply.simple(format!("{matched} of {ROUNDS} random texts matched their random pattern"));
+    Ok(())
+}
+
 fn pause_cron(call: &mut Call) -> Outcome {
     call.server.clock.stopped = switch(call);
     call.reply.ok();
@@ -286,10 +318,18 @@ fn debug_help(call: &mut Call) -> Outcome {
             "    Elements from this size on have a node of their own; 0 means the default.",
             "RELOAD [NOFLUSH] [MERGE]",
             "    Saves all data and loads them again.",
+            "SDSLEN <key>",
+            "    Shows the lengths of a key and of its string.",
             "SET-ACTIVE-EXPIRE <0|1>",
             "    With 0, keys and fields expire only when somebody asks for them.",
+            "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+            "    With 1, RESTORE takes payloads whatever their checksum.",
             "SLEEP <seconds>",
             "    Stops the server for a while.",
+            "STRINGMATCH-LEN <len> <pattern>",
+            "    Matches a pattern against a text of so many letters a.",
+            "STRINGMATCH-TEST",
+            "    Matches random patterns against random texts.",
             "STRUCTSIZE",
             "    Shows the sizes of the most important structures.",
         ],

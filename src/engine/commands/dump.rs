@@ -95,7 +95,8 @@ fn restore(call: &mut Call) -> Outcome {
     }
     let limits = call.keys.rdb_limits();
     let seed = call.keys.rng.next();
-    let value = rdb::restore(payload, &limits, seed).map_err(|error| match error {
+    let verify = !call.keys.settings.skip_checksums;
+    let value = rdb::restore(payload, &limits, seed, verify).map_err(|error| match error {
         RestoreError::Footer => "ERR DUMP payload version or checksum are wrong",
         RestoreError::Value(_) => "ERR Bad data format",
     })?;

@@ -282,3 +282,19 @@ fn advice(call: &Call) -> Vec<String> {
     }
     advice
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_for_each_delay() {
+        let samples = [(100, 10), (150, 20), (155, 40)].map(|(time, ms)| Sample { time, ms });
+        let history = History { samples: samples.into(), max_ms: 99 };
+        let dashes = "-".repeat(80);
+        let expected = format!(
+            "command - high 40 ms, low 10 ms (all time high 99 ms)\n{dashes}\n  #\n  |\n .|\n.||\n\n111\nm50\n ss\n"
+        );
+        assert_eq!(draw("command", &history, 165), expected);
+    }
+}

@@ -175,3 +175,89 @@ impl Appender {
         self.synced = self.synced.max(self.end - self.pending.len() as u64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> (std::path::PathBuf, Arc<File>) {
+        let path = std::env::temp_dir().join(format!("haversack-append-{}-{name}", std::process::id()));
+        let file = File::options().append(true).create(true).open(&path).unwrap();
+        file.set_len(0).unwrap();
+        (path, Arc::new(file))
+    }
+
+    fn at(ms: u64) -> MonoTime {
+        MonoTime::from_ms(10_000 + ms)
+    }
+
+    #[test]
+    fn replies_wait_for_the_disk_only_if_always() {
+        let (path, part) = file("always");
+        let mut log = Appender::new(Some(part), 100, AppendFsync::Always, at(0));
+        log.append(b"abcd");
+        log.flush(at(0), false).unwrap();
+        assert_eq!((log.safe(), log.end()), (100, 104));
+        let (_, offset) = log.due_sync(at(0), false).unwrap();
+        log.append(b"ef");
+        log.flush(at(0), false).unwrap();
+        assert!(log.due_sync(at(0), false).is_none(), "one flush at a time");
+        log.synced(offset, Ok(())).unwrap();
+        assert_eq!(log.safe(), 104);
+        assert_eq!(log.due_sync(at(0), false).unwrap().1, 106);
+        log.policy = AppendFsync::EverySec;
+        assert_eq!(log.safe(), 106);
+        assert_eq!(std::fs::read(&path).unwrap(), b"abcdef");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_slow_flush_delays_writes_for_two_seconds_at_most() {
+        let (path, part) = file("slow");
+        let mut log = Appender::new(Some(part), 0, AppendFsync::EverySec, at(0));
+        log.append(b"a");
+        log.flush(at(0), false).unwrap();
+        assert!(log.due_sync(at(999), false).is_none());
+        assert!(log.due_sync(at(1000), false).is_some());
+        log.append(b"b");
+        for (ms, written) in [(1000, &b"a"[..]), (2999, b"a"), (3000, b"ab")] {
+            log.flush(at(ms), false).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), written, "after {ms} ms");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn while_the_next_part_is_opened_bytes_and_replies_wait() {
+        let (first, part) = file("first");
+        let mut log = Appender::new(Some(part), 0, AppendFsync::No, at(0));
+        log.append(b"a");
+        log.flush(at(0), true).unwrap();
+        assert!(log.leave().is_some());
+        log.append(b"b");
+        log.flush(at(0), true).unwrap();
+        assert_eq!((log.safe(), log.end()), (1, 2));
+        let (second, part) = file("second");
+        log.enter(part);
+        log.flush(at(0), false).unwrap();
+        assert_eq!(log.safe(), 2);
+        assert_eq!(std::fs::read(&first).unwrap(), b"a");
+        assert_eq!(std::fs::read(&second).unwrap(), b"b");
+        std::fs::remove_file(first).unwrap();
+        std::fs::remove_file(second).unwrap();
+    }
+
+    #[test]
+    fn a_failed_write_is_kept_and_tried_again() {
+        let full = File::options().append(true).open("/dev/full").unwrap();
+        let mut log = Appender::new(Some(Arc::new(full)), 0, AppendFsync::EverySec, at(0));
+        log.append(b"abc");
+        assert!(matches!(log.flush(at(0), false), Err(Trouble::Write(_))));
+        assert!(!log.flush(at(999), false).unwrap(), "not before a second has passed");
+        let (path, part) = file("full");
+        log.enter(part);
+        assert!(log.flush(at(1000), false).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"abc");
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -20,6 +20,7 @@ use crate::engine::load::{LoadError, LoadKind};
 use crate::engine::time::Now;
 use crate::native::clock::Clock;
 use crate::native::log::{self, in_words};
+use crate::native::process;
 use crate::native::ready::Flag;
 use crate::rdb::{Aux, Format, Writer};
 
@@ -87,6 +88,7 @@ pub fn read_manifest(place: &LogPlace) -> Result<Option<Manifest>, String> {
 /// In words for the log: what is wrong with which file, and what to do.
 pub fn plan(config: &Config) -> Result<Plan, String> {
     check_folder(config)?;
+    remove_leftovers();
     let rdb = current_dir().join(OsStr::from_bytes(&config.dbfilename));
     if !config.appendonly {
         let sources = source(rdb, LoadKind::Snapshot, true)?;
@@ -107,6 +109,20 @@ pub fn plan(config: &Config) -> Result<Plan, String> {
         }
         None => begin(&place, config, &rdb)?,
     };
+    let sources = sources_of(&place, &manifest)?;
+    Ok(Plan { sources, log: Some((place, manifest)) })
+}
+
+/// The log as it is on the disk, to be loaded again.
+///
+/// # Errors
+/// In words: there is none, or it is not complete.
+pub fn plan_again(place: &LogPlace) -> Result<Plan, String> {
+    let manifest = read_manifest(place)?.ok_or("there is no log to be loaded")?;
+    Ok(Plan { sources: sources_of(place, &manifest)?, log: None })
+}
+
+fn sources_of(place: &LogPlace, manifest: &Manifest) -> Result<Vec<Source>, String> {
     let mut sources = Vec::new();
     for part in manifest.base.iter().chain(&manifest.parts) {
         let path = place.dir.join(&part.name);
@@ -116,7 +132,21 @@ pub fn plan(config: &Config) -> Result<Plan, String> {
     if let Some(last) = sources.last_mut() {
         last.last = true;
     }
-    Ok(Plan { sources, log: Some((place, manifest)) })
+    Ok(sources)
+}
+
+/// Removes unfinished snapshots of processes that are no more.
+fn remove_leftovers() {
+    let Ok(entries) = std::fs::read_dir(current_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let middle = |start, end| name.strip_prefix(start).and_then(|rest: &str| rest.strip_suffix(end));
+        let Some(pid) = middle("temp-rewriteaof-bg-", ".aof").or_else(|| middle("temp-", ".rdb")) else { continue };
+        if pid.parse().is_ok_and(|pid| !process::is_running(pid)) && std::fs::remove_file(entry.path()).is_ok() {
+            log::notice(&format!("Removed {name}, which a process left unfinished"));
+        }
+    }
 }
 
 fn missing(path: &Path, part: &Part) -> String {
@@ -227,6 +257,7 @@ pub struct Loader {
     pieces: Receiver<Piece>,
     sources: VecDeque<Source>,
     begun: bool,
+    from_log: bool,
     log: Option<(LogPlace, Manifest)>,
     started: Instant,
     said: Instant,
@@ -245,13 +276,16 @@ pub enum Progress {
 }
 
 impl Loader {
-    /// Starts to load. The engine must be new.
+    /// Starts to load, into an engine that is new; or `again`, while it is running.
     ///
     /// # Errors
     /// The system has no room for another thread.
-    pub fn start(plan: Plan, engine: &mut Engine, now: Now, flag: Arc<Flag>) -> Result<Loader, String> {
+    pub fn start(plan: Plan, again: bool, engine: &mut Engine, now: Now, flag: Arc<Flag>) -> Result<Loader, String> {
         let total = plan.sources.iter().map(|source| source.bytes).sum();
-        engine.begin_load(now, total);
+        match again {
+            true => engine.begin_reload(now, total),
+            false => engine.begin_load(now, total),
+        }
         let (outbox, pieces) = sync_channel(PIECES_AHEAD);
         let paths: Vec<PathBuf> = plan.sources.iter().map(|source| source.path.clone()).collect();
         std::thread::Builder::new()
@@ -261,6 +295,7 @@ impl Loader {
         let now = Instant::now();
         Ok(Loader {
             pieces,
+            from_log: plan.sources.iter().any(|source| source.kind == LoadKind::Log),
             sources: plan.sources.into(),
             begun: false,
             log: plan.log,
@@ -323,7 +358,7 @@ impl Loader {
             log::warning(&format!("While loading: {note}"));
         }
         let seconds = self.started.elapsed().as_secs_f64();
-        let what = if self.log.is_some() { "append only file" } else { "disk" };
+        let what = if self.from_log { "append only file" } else { "disk" };
         if self.total > 0 {
             log::notice(&format!(
                 "Done loading: keys loaded: {}, keys expired: {}, commands run: {}.",

@@ -169,6 +169,32 @@ impl Storage {
         }
     }
 
+    /// Brings everything appended to the disk's files, and finds them.
+    ///
+    /// # Errors
+    /// In words: they cannot be written, or there are none.
+    pub fn plan_again(&mut self, engine: &mut Engine, now: Now) -> Result<load::Plan, String> {
+        self.finish_opening(engine, now);
+        let place = match &mut self.log {
+            None => log_place(engine.config()),
+            Some(log) => {
+                log.appender.flush(now.mono, true).map_err(|_| "the log could not be written")?;
+                log.place.clone()
+            }
+        };
+        load::plan_again(&place)
+    }
+
+    /// Waits until the next part of the log is open, if it is being opened.
+    fn finish_opening(&mut self, engine: &mut Engine, now: Now) {
+        while self.log.as_ref().is_some_and(|log| log.opening) {
+            match self.worker.wait() {
+                Ok(event) => self.handle(engine, now, event),
+                Err(_) => return,
+            }
+        }
+    }
+
     fn complain(&mut self, engine: &mut Engine, now: Now, trouble: Trouble) {
         if self.log.as_ref().is_some_and(|log| log.appender.policy == AppendFsync::Always) {
             log::warning(
@@ -209,12 +235,7 @@ impl Storage {
     /// The log goes on in a new part.
     fn switch_part(&mut self, engine: &mut Engine, now: Now, at: u64) {
         // A part still being opened belongs to the time before this cut.
-        while self.log.as_ref().is_some_and(|log| log.opening) {
-            match self.worker.wait() {
-                Ok(event) => self.handle(engine, now, event),
-                Err(_) => return,
-            }
-        }
+        self.finish_opening(engine, now);
         let config = engine.config();
         let policy = config.appendfsync;
         let place = log_place(config);

@@ -17,8 +17,8 @@ export interface OpenOptions {
    */
   appendfsync?: Fsync;
   /**
-   * What to do with a log that is broken in its middle. `quarantine` (the default): open with what comes before the break, set the
-   * rest aside, and say so in `status().recovered`. `refuse`: do not open, and touch nothing.
+   * What to do when the stored log is damaged before its end: `quarantine` (the default) puts everything from there on aside,
+   * opens with what is good and says so in `status().recovered`; `refuse` rejects and changes nothing.
    */
   damaged?: "quarantine" | "refuse";
   /** The wasm module, where the one beside this package shall not be fetched: its bytes, a compiled module, a URL or a response. */
@@ -39,9 +39,12 @@ export interface Status {
   /** Bytes of the base snapshot, and of the log since. */
   baseBytes: number;
   incrBytes: number;
-  /** Why storing failed last, or null. Writes are refused (MISCONF) until it works again. */
+  /**
+   * Why storing failed, or null. Writes are refused (MISCONF) until it works again. With storage "memory": why the
+   * browser keeps no database here, or what stopped the engine.
+   */
   lastError: string | null;
-  /** What was set right when the database was opened, or null. */
+  /** What had to be cut off or put aside when the database was opened, or null. */
   recovered: string | null;
   fsync: Fsync;
 }
@@ -54,11 +57,13 @@ export async function open(url: string, options: OpenOptions = {}): Promise<Have
   const { storage, name } = parse(url);
   const fsync = options.appendfsync ?? "everysec";
   if (!["always", "everysec", "no"].includes(fsync)) throw new TypeError(`appendfsync cannot be ${JSON.stringify(fsync)}`);
+  const damaged = options.damaged ?? "quarantine";
+  if (!["quarantine", "refuse"].includes(damaged)) throw new TypeError(`damaged cannot be ${JSON.stringify(damaged)}`);
   const release = storage === "memory" ? () => {} : await takeOwnership(name);
   try {
     const { default: init, openServer } = await import("./wasm/haversack.js");
     await init(options.wasm === undefined ? undefined : { module_or_path: options.wasm });
-    return await Haversack.over(await openServer(name, { storage, appendfsync: fsync, damaged: options.damaged ?? "quarantine" }), release);
+    return await Haversack.over(await openServer(name, { storage, appendfsync: fsync, damaged }), release);
   } catch (error) {
     release();
     throw error;
@@ -114,16 +119,16 @@ export class Haversack {
     return JSON.parse(this.#server.status()) as Status;
   }
 
-  /** All data as the bytes of a `dump.rdb`, which a Redis server starts with. */
+  /** Resolves when all writes so far are stored. */
+  flush(): Promise<void> {
+    return this.#server.flush();
+  }
+
+  /** All keys as a snapshot: the bytes of a `dump.rdb` that a Redis server loads. */
   export(): Uint8Array {
     const bytes = this.#server.export();
     if (bytes === undefined) throw new Error("the database is closed");
     return bytes;
-  }
-
-  /** Resolves when all writes so far are stored. */
-  flush(): Promise<void> {
-    return this.#server.flush();
   }
 
   /** Stores everything, ends all connections and lets others open the database. */

@@ -4,10 +4,10 @@
 /** Fetches (by default the module beside the glue) or takes, compiles and starts the wasm module; once for all callers. */
 export default function init(options?: { module_or_path: unknown }): Promise<unknown>;
 
-/** Loads or creates the database and starts its engine. Rejects with an `Error` that says why it cannot. */
-export function openServer(name: string, options: ServerOptions): Promise<Server>;
+/** Loads or creates the database and starts its engine. Rejects with an `Error` whose name says what is wrong. */
+export function openServer(name: string, options: StoreOptions): Promise<Server>;
 
-export interface ServerOptions {
+export interface StoreOptions {
   storage: "indexeddb" | "memory";
   appendfsync: "always" | "everysec" | "no";
   damaged: "quarantine" | "refuse";
@@ -15,7 +15,7 @@ export interface ServerOptions {
 
 /** One engine and its storage. Connections are small numbers. */
 export class Server {
-  /** Undefined once the server was shut down or closed. */
+  /** A new connection; undefined once the server was shut down or closed. */
   connect(): number | undefined;
   /** Gives bytes of a client to the engine and runs it. Never calls `onwake`'s callback itself. */
   send(connection: number, bytes: Uint8Array): void;
@@ -26,13 +26,13 @@ export class Server {
   onwake(callback: () => void): void;
   /** Resolves when all writes so far are stored. */
   flush(): Promise<void>;
-  /** Starts and commits a transaction with all that is pending before it returns: for a page that is hidden or left. */
+  /** Stores everything in a transaction that is complete when this returns: for a page that is being hidden or left. */
   hide(): void;
+  /** All keys as the bytes of a `dump.rdb`; undefined when closed. */
+  export(): Uint8Array | undefined;
   /** JSON of `Status`. */
   status(): string;
-  /** All keys as the bytes of a `dump.rdb`; undefined once the server was closed. */
-  export(): Uint8Array | undefined;
-  /** Flushes, then closes storage and engine. */
+  /** Stores everything, then closes the database and frees the engine's data. */
   close(): Promise<void>;
   /** Frees the engine's memory; the object is dead afterwards. */
   free(): void;

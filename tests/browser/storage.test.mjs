@@ -1,0 +1,494 @@
+// What lies in IndexedDB, and what becomes of it: rewrites, damage, other versions, other owners, no room, no IndexedDB.
+// Each test looks into the database with the browser's own interface, or breaks it there.
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { call, launch, site, stored } from "./browser.mjs";
+
+let place;
+let browser;
+before(async () => {
+  place = await site();
+  browser = await launch(place);
+});
+afterEach(() => browser?.closePages());
+after(async () => {
+  await browser?.close();
+  await place?.close();
+});
+
+/** Opens the package in a page without a database of its own; `idb` helps to look into IndexedDB. */
+async function blank() {
+  const page = await browser.open("?memory");
+  await page.evaluate(async () => {
+    const promised = (request) =>
+      new Promise((resolve, reject) => {
+        request.onsuccess = () => resolve(request.result);
+        request.onerror = () => reject(request.error);
+      });
+    globalThis.idb = async (name, stores, act) => {
+      const database = await promised(indexedDB.open(`haversack:${name}`));
+      const transaction = database.transaction(stores, "readwrite");
+      const ended = new Promise((resolve) => (transaction.oncomplete = resolve));
+      const result = await act(Object.fromEntries(stores.map((store) => [store, transaction.objectStore(store)])), promised);
+      await ended;
+      database.close();
+      return result;
+    };
+    globalThis.open = (await import("haversack")).open;
+    globalThis.write = async (name, ...batches) => {
+      const db = await globalThis.open(`idb://${name}`);
+      for (const batch of batches) {
+        for (const command of batch) await db.call(command);
+        await db.flush();
+      }
+      await db.close();
+    };
+  });
+  return page;
+}
+
+test("chunks carry their header, and their payloads are the log as Redis writes it", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    await write("chunks", [["SET", "k", "v"]], [["SELECT", 3], ["INCR", "n"]]);
+    return idb("chunks", ["meta", "base", "incr"], async ({ meta, base, incr }, promised) => ({
+      meta: await promised(meta.getAllKeys()),
+      base: await promised(base.count()),
+      keys: await promised(incr.getAllKeys()),
+      text: (await promised(incr.getAll())).map((record) => String.fromCharCode(...record)),
+    }));
+  });
+  assert.deepEqual(got.meta, ["manifest", "owner"]);
+  assert.equal(got.base, 0);
+  assert.deepEqual(got.keys, [[1, 0], [1, 1]]);
+  assert.ok(got.text[0].startsWith("HVCK") && got.text[0].endsWith("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n"));
+  assert.ok(got.text[1].endsWith("*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n"));
+});
+
+test("a rewrite leaves one base and no log, and loses nothing that was written meanwhile", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://rewrite");
+    await db.call(["CONFIG", "SET", "auto-aof-rewrite-percentage", 0]);
+    const value = "x".repeat(1000);
+    await Promise.all(Array.from({ length: 5000 }, (_, i) => db.call(["SET", `key:${i}`, value])));
+    for (let round = 0; round < 20; round += 1) await db.call(["INCR", "counter"]);
+    await db.flush();
+    const before = db.status();
+    await db.call(["BGREWRITEAOF"]);
+    let written = 0;
+    while (db.status().generation === before.generation) {
+      await Promise.all([db.call(["INCR", "meanwhile"]), db.call(["SET", `key:${written}`, "changed"]), db.call(["DEL", `key:${4999 - written}`])]);
+      written += 1;
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    await db.flush();
+    const after = db.status();
+    await db.close();
+    const records = await idb("rewrite", ["base", "incr"], async ({ base, incr }, promised) => ({
+      base: await promised(base.getAllKeys()),
+      incr: await promised(incr.getAllKeys()),
+    }));
+    const again = await open("idb://rewrite");
+    const loaded = {
+      counter: await again.call(["GET", "counter"]),
+      meanwhile: await again.call(["GET", "meanwhile"]),
+      first: await again.call(["GET", "key:0"]),
+      untouched: (await again.call(["GET", "key:2500"]))?.length,
+      size: await again.call(["DBSIZE"]),
+      recovered: again.status().recovered,
+    };
+    await again.close();
+    return { before, after, written, records, loaded };
+  });
+  const { before, after, written, records, loaded } = got;
+  assert.ok(before.incrBytes > 5_000_000 && before.baseBytes === 0, JSON.stringify(before));
+  assert.equal(after.generation, before.generation + 1);
+  assert.ok(after.baseBytes > 0 && after.incrBytes < before.incrBytes / 2, JSON.stringify(after));
+  assert.ok(records.base.length > 0 && records.base.every(([generation]) => generation === after.generation));
+  assert.ok(records.incr.every(([generation]) => generation === after.generation));
+  assert.deepEqual(loaded, {
+    counter: "20", meanwhile: String(written), first: written > 0 ? "changed" : "x".repeat(1000), untouched: 1000,
+    size: 5002 - written, recovered: null,
+  });
+});
+
+test("the log is rewritten by itself when it has grown", async () => {
+  const page = await blank();
+  const status = await page.evaluate(async () => {
+    const db = await open("idb://grown");
+    const value = "x".repeat(100_000);
+    for (let i = 0; i < 60; i += 1) await db.call(["SET", "same", value + i]);
+    const patience = Date.now() + 10_000;
+    while (db.status().generation === 1 && Date.now() < patience) await new Promise((resolve) => setTimeout(resolve, 50));
+    const status = db.status();
+    await db.close();
+    return status;
+  });
+  assert.equal(status.generation, 2);
+  assert.ok(status.baseBytes + status.incrBytes < 1_000_000, JSON.stringify(status));
+});
+
+test("a log that grew over many short visits is rewritten when it is opened", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const value = "x".repeat(500_000);
+    for (let visit = 0; visit < 10; visit += 1) await write("visits", [["SET", "same", value + visit]]);
+    const db = await open("idb://visits");
+    const patience = Date.now() + 10_000;
+    while (db.status().generation === 1 && Date.now() < patience) await new Promise((resolve) => setTimeout(resolve, 20));
+    const { generation, baseBytes, incrBytes } = db.status();
+    const value9 = (await db.call(["GET", "same"])).at(-1);
+    await db.close();
+    return { generation, small: baseBytes + incrBytes < 600_000, value9 };
+  });
+  assert.deepEqual(got, { generation: 2, small: true, value9: "9" });
+});
+
+test("a torn last record is cut off before anything is written behind it", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    await write("torn", [["SET", "a", "1"]], [["SET", "b", "2"]], [["SET", "c", "3"]]);
+    await idb("torn", ["incr"], async ({ incr }, promised) => {
+      const record = await promised(incr.get([1, 2]));
+      incr.put(record.slice(0, record.length - 4), [1, 2]);
+    });
+    const db = await open("idb://torn", { damaged: "refuse" });
+    const first = { keys: await db.call(["DBSIZE"]), recovered: db.status().recovered };
+    await db.call(["SET", "d", "4"]);
+    await db.close();
+    const again = await open("idb://torn");
+    const second = { keys: await again.call(["DBSIZE"]), d: await again.call(["GET", "d"]), recovered: again.status().recovered };
+    await again.close();
+    return { first, second };
+  });
+  assert.equal(got.first.keys, 2);
+  assert.match(got.first.recovered, /torn/);
+  assert.deepEqual(got.second, { keys: 3, d: "4", recovered: null });
+});
+
+test("a transaction torn in its middle is as if it had never been", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    // More than a record holds: EXEC's unit is cut into several, and the last of them is torn.
+    const db = await open("idb://unit", { appendfsync: "no" });
+    await db.call(["SET", "before", "1"]);
+    await db.flush();
+    const half = "x".repeat(700_000);
+    const connection = db.connection();
+    const done = new Promise((resolve) => {
+      let text = "";
+      connection.ondata = (bytes) => (text += new TextDecoder().decode(bytes)).includes("*2\r\n+OK\r\n+OK\r\n") && resolve();
+    });
+    for (const command of [["MULTI"], ["SET", "one", half], ["SET", "two", half], ["EXEC"]]) connection.writeCommand(command);
+    await done;
+    await db.close();
+    const records = await idb("unit", ["incr"], async ({ incr }, promised) => {
+      const keys = await promised(incr.getAllKeys());
+      const last = await promised(incr.get(keys.at(-1)));
+      last[last.length - 1] ^= 1;
+      incr.put(last, keys.at(-1));
+      return keys.length;
+    });
+    const again = await open("idb://unit");
+    const first = { keys: await again.call(["KEYS", "*"]), recovered: again.status().recovered };
+    await again.call(["SET", "after", "2"]);
+    await again.close();
+    const last = await open("idb://unit");
+    const second = { keys: (await last.call(["KEYS", "*"])).sort(), recovered: last.status().recovered };
+    await last.close();
+    return { records, first, second };
+  });
+  assert.equal(got.records, 3);
+  assert.deepEqual(got.first.keys, ["before"]);
+  assert.match(got.first.recovered, /torn.*unfinished command/);
+  assert.deepEqual(got.second, { keys: ["after", "before"], recovered: null });
+});
+
+test("a bad record in the middle goes to quarantine with all that follow, or stops the opening", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    await write("middle", [["SET", "a", "1"]], [["SET", "b", "2"]], [["SET", "c", "3"]], [["SET", "d", "4"]]);
+    await idb("middle", ["incr"], async ({ incr }, promised) => {
+      const record = await promised(incr.get([1, 1]));
+      record[record.length - 3] ^= 0x40;
+      incr.put(record, [1, 1]);
+    });
+    const keys = () =>
+      idb("middle", ["incr", "quarantine"], async ({ incr, quarantine }, promised) => [
+        await promised(incr.getAllKeys()),
+        await promised(quarantine.getAllKeys()),
+      ]);
+    const refused = await open("idb://middle", { damaged: "refuse" }).catch((error) => [error.name, error.message]);
+    const untouched = await keys();
+    const db = await open("idb://middle");
+    const opened = { a: await db.call(["GET", "a"]), size: await db.call(["DBSIZE"]), recovered: db.status().recovered };
+    await db.call(["SET", "e", "5"]);
+    await db.close();
+    const aside = await keys();
+    const again = await open("idb://middle");
+    const later = [await again.call(["DBSIZE"]), again.status().recovered];
+    await again.close();
+    return { refused, untouched, opened, aside, later };
+  });
+  assert.equal(got.refused[0], "DamagedDatabaseError");
+  assert.match(got.refused[1], /record 1 of the log.*checksum.*3 records/);
+  assert.deepEqual(got.untouched, [[[1, 0], [1, 1], [1, 2], [1, 3]], []]);
+  assert.equal(got.opened.size, 1);
+  assert.match(got.opened.recovered, /3 records were put into quarantine/);
+  assert.deepEqual(got.aside, [[[1, 0], [1, 1]], [[1, 1], [1, 2], [1, 3]]]);
+  assert.deepEqual(got.later, [2, null]);
+});
+
+test("a missing record is found", async () => {
+  const page = await blank();
+  const recovered = await page.evaluate(async () => {
+    await write("gap", [["SET", "a", "1"]], [["SET", "b", "2"]], [["SET", "c", "3"]]);
+    await idb("gap", ["incr"], ({ incr }) => void incr.delete([1, 1]));
+    const db = await open("idb://gap");
+    const { recovered } = db.status();
+    await db.close();
+    return recovered;
+  });
+  assert.match(recovered, /1 records were put into quarantine, from record 1 of the log: record 1 is missing/);
+});
+
+test("a damaged base stops the opening, with storage as it was", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://base");
+    await db.call(["SET", "k", "v"]);
+    await db.call(["BGREWRITEAOF"]);
+    while (db.status().generation === 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    await db.close();
+    const whole = await idb("base", ["base"], async ({ base }, promised) => {
+      const record = await promised(base.get([2, 0]));
+      const bad = record.slice();
+      bad[bad.length - 12] ^= 1;
+      base.put(bad, [2, 0]);
+      return record;
+    });
+    const refused = await open("idb://base").catch((error) => [error.name, error.message]);
+    await idb("base", ["base"], ({ base }) => void base.put(whole, [2, 0]));
+    const again = await open("idb://base");
+    const value = await again.call(["GET", "k"]);
+    await again.close();
+    return { refused, value };
+  });
+  assert.equal(got.refused[0], "DamagedDatabaseError");
+  assert.match(got.refused[1], /part 0 of its base.*nothing was changed/);
+  assert.equal(got.value, "v");
+});
+
+test("a database of a later version is refused and left alone", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    await write("newer", [["SET", "k", "v"]]);
+    const all = () =>
+      idb("newer", ["meta", "incr"], async ({ meta, incr }, promised) =>
+        JSON.stringify([await promised(meta.getAll()), await promised(incr.getAll())]),
+      );
+    await idb("newer", ["meta"], async ({ meta }, promised) => {
+      const manifest = await promised(meta.get("manifest"));
+      manifest[4] = manifest[6] = 9;
+      meta.put(manifest, "manifest");
+    });
+    const before = await all();
+    const refused = await open("idb://newer").catch((error) => [error.name, error.message]);
+    return { refused, same: before === (await all()) };
+  });
+  assert.deepEqual(got.refused[0], "NewerFormatError");
+  assert.match(got.refused[1], /format 9/);
+  assert.ok(got.same);
+});
+
+test("SAVE answers when everything is stored, and the log's settings change while it runs", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://save", { appendfsync: "no" });
+    await db.call(["SET", "k", "v"]);
+    const before = db.status().durable;
+    const saved = await db.call(["SAVE"]);
+    const after = db.status().durable;
+    const policy = await db.call(["CONFIG", "SET", "appendfsync", "always"]);
+    await db.call(["SET", "k", "w"]);
+    const always = [db.status().durable, db.status().fsync];
+    const refused = [];
+    for (const args of [["appendonly", "no"], ["port", "7000"]]) {
+      refused.push(await db.call(["CONFIG", "SET", ...args]).catch((error) => error.message));
+    }
+    const info = await db.call(["INFO", "persistence"]);
+    await db.close();
+    return { before, saved, after, policy, always, refused, info };
+  });
+  assert.deepEqual([got.before, got.saved, got.after, got.policy, got.always], [false, "OK", true, "OK", [true, "always"]]);
+  assert.match(got.refused[0], /the log is where the data are/);
+  assert.match(got.refused[1], /no sockets/);
+  assert.match(got.info, /aof_enabled:1/);
+  assert.match(got.info, /rdb_last_bgsave_status:ok/);
+});
+
+test("with `always` a reply comes only after its write is stored, and reads wait behind it", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://always", { appendfsync: "always" });
+    const other = await db.connection();
+    const seen = [];
+    other.ondata = () => seen.push(db.status().pendingBytes);
+    const write = db.call(["SET", "k", "v"]).then(() => seen.push(db.status().pendingBytes));
+    other.writeCommand(["GET", "k"]);
+    await new Promise((resolve) => queueMicrotask(resolve));
+    const early = seen.length;
+    await write;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await db.close();
+    return { early, seen };
+  });
+  assert.deepEqual(got, { early: 0, seen: [0, 0] });
+});
+
+test("no room: one rewrite is tried, then writes are refused, and accepted again when there is room", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    // The quota of a browser cannot be set from here, so its error is made where the engine meets it.
+    const put = IDBObjectStore.prototype.put;
+    const db = await open("idb://quota");
+    await db.call(["SET", "k", "v"]);
+    await db.flush();
+    let full = true;
+    let refusals = 0;
+    IDBObjectStore.prototype.put = function (...args) {
+      if (full && ["incr", "base"].includes(this.name)) {
+        refusals += 1;
+        throw new DOMException("no room", "QuotaExceededError");
+      }
+      return put.apply(this, args);
+    };
+    const until = async (holds) => {
+      const patience = Date.now() + 10_000;
+      while (!(await holds()) && Date.now() < patience) await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    await db.call(["SET", "k", "kept"]);
+    const flushed = await db.flush().catch((error) => error.message);
+    const refused = await db.call(["SET", "k", "refused"]).catch((error) => error.message);
+    const read = await db.call(["GET", "k"]);
+    const status = db.status();
+    full = false;
+    await until(() => db.status().lastError === null);
+    const accepted = await db.call(["SET", "k", "again"]);
+    await db.flush();
+    const after = db.status();
+    await db.close();
+    IDBObjectStore.prototype.put = put;
+    const again = await open("idb://quota");
+    const value = [await again.call(["GET", "k"]), again.status().recovered];
+    await again.close();
+    return { refusals, flushed, refused, read, status, accepted, after, value };
+  });
+  assert.ok(got.refusals >= 2, String(got.refusals));
+  assert.match(got.flushed, /QuotaExceededError/);
+  assert.match(got.refused, /^MISCONF .*QuotaExceededError/);
+  assert.equal(got.read, "kept");
+  assert.match(got.status.lastError, /QuotaExceededError/);
+  assert.equal(got.status.durable, false);
+  assert.equal(got.accepted, "OK");
+  assert.deepEqual([got.after.lastError, got.after.durable], [null, true]);
+  assert.deepEqual(got.value, ["again", null]);
+});
+
+test("an owner that was replaced stops storing and refuses writes", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://owner");
+    await db.call(["SET", "k", "mine"]);
+    await db.flush();
+    await idb("owner", ["meta"], ({ meta }) => void meta.put(99, "owner"));
+    await db.call(["SET", "k", "late"]);
+    const flushed = await db.flush().catch((error) => error.message);
+    const refused = await db.call(["SET", "k", "later"]).catch((error) => error.message);
+    const records = await idb("owner", ["incr"], ({ incr }, promised) => promised(incr.count()));
+    await db.close().catch(() => {});
+    return { flushed, refused, records };
+  });
+  assert.match(got.flushed, /taken the database over/);
+  assert.match(got.refused, /^MISCONF/);
+  assert.equal(got.records, 1);
+});
+
+test("a database that another page deletes is closed here, and writes are refused", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://deleted");
+    await db.call(["SET", "k", "v"]);
+    await db.flush();
+    await new Promise((resolve, reject) => {
+      const request = indexedDB.deleteDatabase("haversack:deleted");
+      request.onsuccess = resolve;
+      request.onerror = reject;
+    });
+    const refused = await db.call(["SET", "k", "w"]).catch((error) => error.message);
+    const read = await db.call(["GET", "k"]);
+    const { lastError, durable } = db.status();
+    await db.close().catch(() => {});
+    return { refused, read, lastError, durable };
+  });
+  assert.match(got.refused, /^MISCONF .*deletes/);
+  assert.equal(got.read, "v");
+  assert.match(got.lastError, /deletes/);
+  assert.equal(got.durable, false);
+});
+
+test("without IndexedDB the data are in memory, and the status says so", async () => {
+  const page = await blank();
+  const status = await page.evaluate(async () => {
+    Object.defineProperty(globalThis, "indexedDB", { value: undefined, configurable: true });
+    const db = await open("idb://nowhere");
+    await db.call(["SET", "k", "v"]);
+    const status = db.status();
+    await db.close();
+    return status;
+  });
+  assert.deepEqual([status.storage, status.durable], ["memory", false]);
+  assert.match(status.lastError, /no IndexedDB/);
+});
+
+test("an export is a dump.rdb", async () => {
+  const page = await blank();
+  const head = await page.evaluate(async () => {
+    const db = await open("memory://");
+    await db.call(["SET", "k", "v"]);
+    const bytes = db.export();
+    await db.close();
+    return [String.fromCharCode(...bytes.subarray(0, 5)), bytes.length > 50];
+  });
+  assert.deepEqual(head, ["REDIS", true]);
+});
+
+test("SHUTDOWN stores everything and ends all connections", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://shutdown", { appendfsync: "no" });
+    await db.call(["SET", "k", "v"]);
+    const ended = await db.call(["SHUTDOWN"]).catch((error) => error.message);
+    const after = await db.call(["PING"]).catch((error) => error.message);
+    await db.close();
+    const again = await open("idb://shutdown");
+    const value = await again.call(["GET", "k"]);
+    await again.close();
+    return { ended, after, value };
+  });
+  assert.match(got.ended, /closed/);
+  assert.match(got.after, /closed/);
+  assert.equal(got.value, "v");
+});
+
+test("the playground's database holds through many reloads", async () => {
+  const page = await browser.open("?db=reloads");
+  for (let round = 1; round <= 5; round += 1) {
+    assert.equal(await call(page, "INCR", "visits"), round);
+    await stored(page);
+    await page.reload();
+    await page.waitForSelector("body[data-ready=true]", { state: "attached" });
+  }
+  assert.equal(await call(page, "GET", "visits"), "5");
+});
