@@ -223,7 +223,8 @@ def answers_about_the_server(connect):
     assert r.client_info()["name"] == "tester" and r.client_getname() in (b"tester", "tester")
     commands = r.command()
     assert commands["get"]["arity"] == 2 and "readonly" in commands["get"]["flags"]
-    assert r.command_count() == len(commands) and r.command_getkeys("MSET", "a", 1, "b", 2) == [b"a", b"b"]
+    assert r.command_count() == len(commands)
+    assert [*r.command_getkeys("MSET", "a", 1, "b", 2)] in (["a", "b"], [b"a", b"b"])
     assert r.time()[0] > 1_700_000_000 and r.dbsize() == 1 and r.lastsave() is not None
     assert r.slowlog_len() >= 0 and isinstance(r.slowlog_get(), list) and r.memory_usage("a") > 0
     assert r.echo("x") == b"x" and r.config_resetstat()
