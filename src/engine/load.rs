@@ -166,7 +166,8 @@ impl Engine {
         let whole_bytes = load.at + load.held.len() as u64;
         match &load.snapshot {
             Some(snapshot) if !snapshot.is_done() => snapshot.finish().map_err(LoadError::Snapshot),
-            _ if !load.decided && whole_bytes > 0 && load.kind == LoadKind::Snapshot => {
+            // No snapshot is empty; a log may be.
+            _ if !load.decided && load.kind == LoadKind::Snapshot => {
                 rdb::Loader::new(self.keyspace.rdb_limits(), true).finish().map_err(LoadError::Snapshot)
             }
             _ if whole_bytes > load.valid => Err(LoadError::Truncated { valid: load.valid }),
