@@ -55,6 +55,21 @@ fn node_bytes(node: NodeRef) -> usize {
     }
 }
 
+/// The lengths of a key and of its string, and how many bytes each takes. Nothing is kept in reserve; a short
+/// string lies in the key's own allocation.
+pub fn sdslen(call: &mut Call) -> Outcome {
+    let entry = call.keys.peek(call.args.at(2)).ok_or(Error::NoSuchKey)?;
+    let ValueRef::String(value) = entry.value() else { return Err("ERR Not an sds encoded string.".into()) };
+    let value_bytes = if encoding(entry) == "raw" { value.len() } else { 0 };
+    call.reply.simple(format!(
+        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{}, val_sds_avail:0, val_zmalloc: {value_bytes}",
+        entry.key().len(),
+        entry.heap_bytes() - value_bytes,
+        value.len(),
+    ));
+    Ok(())
+}
+
 /// The listpack that a value is, if it is one.
 fn listpack_of(entry: &Entry) -> Option<&Listpack> {
     match entry.value() {
