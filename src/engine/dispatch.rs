@@ -8,7 +8,7 @@ use crate::resp::{Args, Reply};
 use super::blocking::{Blocked, Cause};
 use super::call::{Call, Mode};
 use super::client::{ClientId, ReplyMode};
-use super::commands;
+use super::commands::{self, Unresolved};
 use super::effects::Propagate;
 use super::error::Error;
 use super::keyspace::{ExpiryMode, Keyspace};
@@ -80,6 +80,10 @@ impl Engine {
     fn settle(&mut self, id: ClientId, reply: &mut Reply, start: usize) {
         let before = self.server.offset;
         self.settle_effects();
+        let stalled = std::mem::take(&mut self.server.stalled_micros);
+        if stalled > 0 {
+            self.begin(self.server.now.plus_micros(stalled));
+        }
         if self.server.offset > before
             && let Some(client) = self.server.clients.find_mut(id)
         {
@@ -188,12 +192,8 @@ pub(super) struct Wait {
 fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, reply: &mut Reply) -> Option<Wait> {
     let command = match commands::table().resolve(args) {
         Ok(command) => command,
-        Err(error) => {
-            let known = match &error {
-                Error::Arity(name) => commands::table().find_full(name.as_bytes()),
-                _ => None,
-            };
-            reject(keys, server, id, known, &error, reply);
+        Err(Unresolved { command, error }) => {
+            reject(keys, server, id, command, &error, reply);
             return None;
         }
     };

@@ -118,6 +118,13 @@ pub struct KeyspaceStats {
     pub expired_fields: u64,
     pub evicted: u64,
     pub lazyfreed: u64,
+    /// How many of the keys with an expire time are due and still there: a moving average of what slices of
+    /// active expiry find, from 0 to 1.
+    pub stale_ratio: f64,
+    /// Slices of active expiry that ended with more to do.
+    pub expire_slices_full: u64,
+    /// Time that active expiry has taken.
+    pub expire_nanos: u64,
 }
 
 /// What becomes of a key's expire time when its value is set.

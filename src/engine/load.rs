@@ -285,7 +285,7 @@ impl Engine {
 
     /// Runs one command of a log.
     fn replay(&mut self, id: ClientId, args: Args, reply: &mut Reply) -> Result<(), String> {
-        let command = commands::table().resolve(args).map_err(|error| error.to_string())?;
+        let command = commands::table().resolve(args).map_err(|unresolved| unresolved.error.to_string())?;
         let spec = commands::table().row(command);
         reply.buf.clear();
         let client = &mut self.server.clients[id];

@@ -79,9 +79,6 @@ pub struct Outbox {
     pub spare: Vec<Vec<u8>>,
 }
 
-/// List elements larger than this have a node of their own.
-pub(crate) const PACKED_THRESHOLD: usize = 1 << 30;
-
 /// Output buffers larger than this are not kept for reuse.
 const SPARE_BYTES: usize = 64 * 1024;
 
@@ -90,7 +87,7 @@ impl Engine {
     pub fn new(config: Config, host: Host, seed: u64, now: Now) -> Engine {
         let mut rng = Rng::new(seed);
         let (run_id, replication_id) = (rng.hex(40), rng.hex(40));
-        let settings = Settings::new(&config, rng.next(), PACKED_THRESHOLD);
+        let settings = Settings::new(&config, rng.next(), 0);
         let databases = config.databases as usize;
         let mut server = Server::new(config, host, run_id, replication_id);
         (server.started, server.now) = (now, now);

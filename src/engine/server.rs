@@ -57,6 +57,8 @@ pub struct Server {
     pub latency: LatencyMonitor,
     /// When periodic work was done.
     pub clock: Clockwork,
+    /// How long the unit under way has stood still (DEBUG SLEEP inside a transaction): it ends later by that.
+    pub stalled_micros: u64,
     /// Clients that MONITOR.
     pub monitors: Vec<ClientId>,
     /// The pause in force.
@@ -110,6 +112,7 @@ impl Server {
             command_logs: CommandLogs::default(),
             latency: LatencyMonitor::default(),
             clock: Clockwork::default(),
+            stalled_micros: 0,
             monitors: Vec::new(),
             pause: None,
             pause_ended: false,

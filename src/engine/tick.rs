@@ -43,7 +43,9 @@ impl Engine {
         let paused = self.server.active_pause().is_some() || self.server.config.import_mode;
         let suspended = paused || self.server.clock.lazy_expire_only;
         let keyspace = &mut self.keyspace;
+        let began = (self.server.host.stopwatch_ns)();
         let more = !suspended && self.server.watch_latency("expire-cycle", |_| keyspace.expire_slice(effort));
+        self.keyspace.stats.expire_nanos += (self.server.host.stopwatch_ns)().saturating_sub(began);
         let freeing = self.keyspace.free_slice();
         let clearing = self.finish_cancelled_walk();
         self.server.clock.busy = more || freeing || clearing;
@@ -85,7 +87,6 @@ impl Engine {
     fn end_stall(&mut self, id: ClientId) {
         let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.clone()) else { return };
         let nanos = self.server.now.mono.nanos.saturating_sub(blocked.since.nanos);
-        self.server.stats.count_command(blocked.command, nanos, false);
         self.server.record_command(id, commands::table().row(blocked.command), blocked.args.as_args(), nanos, 0);
         self.release(id, |reply| reply.ok());
     }

@@ -156,20 +156,30 @@ impl Table {
 
     /// The row that a request means, with its arity checked.
     #[inline]
-    pub fn resolve(&self, args: Args) -> Result<u16, Error> {
-        let Some(mut index) = self.find(args.at(0)) else { return Err(unknown_command(args)) };
+    pub fn resolve(&self, args: Args) -> Result<u16, Unresolved> {
+        let nothing = |error| Unresolved { command: None, error };
+        let Some(mut index) = self.find(args.at(0)) else { return Err(nothing(unknown_command(args))) };
         let mut spec = self.row(index);
         if !spec.subcommands.is_empty()
             && let Some(word) = args.get(1)
         {
-            index = self.subcommand(index, word).ok_or_else(|| Error::unknown_subcommand(spec.name, word))?;
+            let unknown = || nothing(Error::unknown_subcommand(spec.name, word));
+            index = self.subcommand(index, word).ok_or_else(unknown)?;
             spec = self.row(index);
         }
         if !spec.arity_fits(args.len()) {
-            return Err(Error::Arity(spec.full_name.to_owned()));
+            return Err(Unresolved { command: Some(index), error: Error::Arity(spec.full_name.to_owned()) });
         }
         Ok(index)
     }
+}
+
+/// A request that no row can run.
+pub struct Unresolved {
+    /// The row it means, if there is one: then its arity is wrong.
+    pub command: Option<u16>,
+    /// What to answer.
+    pub error: Error,
 }
 
 /// "ERR unknown command …", with as much of the request as fits.
