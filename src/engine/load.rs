@@ -284,7 +284,8 @@ impl Engine {
 
     /// Runs one command of a log.
     fn replay(&mut self, id: ClientId, args: Args, reply: &mut Reply) -> Result<(), String> {
-        let command = commands::table().resolve(args).map_err(|error| error.to_string())?;
+        let command =
+            commands::table().resolve(args, &commands::Renames::default()).map_err(|error| error.to_string())?;
         let spec = commands::table().row(command);
         reply.buf.clear();
         let client = &mut self.server.clients[id];

@@ -46,6 +46,7 @@ mod transaction;
 use crate::resp::{Decoder, Limits, Reply, Step};
 
 use client::{Client, ClientId, Peer};
+use commands::Renames;
 use config::Config;
 use host::{Ask, Host, LogLevel, Report};
 use keyspace::Keyspace;
@@ -96,6 +97,8 @@ impl Engine {
         (server.started, server.now) = (now, now);
         server.persistence.last_save = now.wall.seconds();
         server.stats.track_latency = server.config.latency_tracking;
+        // A front end that reads a file has refused what is wrong in it.
+        server.renames = Renames::new(&server.config.directives.rename_command).unwrap_or_default();
         let mut keyspace = Keyspace::new(databases, settings, rng);
         keyspace.now = now;
         Engine { keyspace, server, load: None }
@@ -243,6 +246,7 @@ impl Engine {
         let before = reply.buf.len();
         let queued = self.server.resumed.len();
         let mut at = 0;
+        self.server.running_bytes = bytes.len();
         while at < bytes.len() {
             let Some(_) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
             let limits = Limits { max_bulk_len, unauthenticated: self.server.auth_required(id) };

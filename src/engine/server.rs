@@ -6,6 +6,7 @@ use crate::resp::{Protocol, Reply};
 
 use super::blocking::Blocking;
 use super::client::{ClientId, Clients, ReplyMode};
+use super::commands::Renames;
 use super::config::Config;
 use super::error::Error;
 use super::host::{Ask, Host, LogLevel, Ticket};
@@ -39,6 +40,10 @@ pub struct Server {
     pub clients: Clients,
     /// Who waits.
     pub blocking: Blocking,
+    /// Length of the input whose commands are being run.
+    pub running_bytes: usize,
+    /// What `rename-command` has made of names.
+    pub renames: Renames,
     /// Who listens to which channel.
     pub pubsub: PubSub,
     /// What has been counted.
@@ -97,6 +102,8 @@ impl Server {
     pub fn new(config: Config, host: Host, run_id: String, replication_id: String) -> Server {
         Server {
             startup_memory: (host.used_memory)(),
+            running_bytes: 0,
+            renames: Renames::default(),
             config,
             host,
             clients: Clients::default(),

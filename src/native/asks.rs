@@ -43,10 +43,10 @@ impl Pump {
                     let _ = self.configure(now, &changes);
                 }
             }
-            Ask::RewriteConfig { ticket } => {
+            Ask::RewriteConfig { ticket, all } => {
                 let config = self.engine.config().clone();
                 let path = self.files.config.clone();
-                self.storage.run(ticket, move || rewrite(&path, &config));
+                self.storage.run(ticket, move || rewrite(&path, &config, all));
             }
             Ask::Sync => self.storage.ask_sync(&mut self.engine, now),
             Ask::ReloadLog { ticket } => self.reload(now, ticket),
@@ -60,6 +60,9 @@ impl Pump {
         let changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
         if changed("maxclients") {
             process::permits_clients(self.engine.config().maxclients)?;
+        }
+        if changed("oom-score-adj") || changed("oom-score-adj-values") {
+            process::set_oom_score(self.engine.config())?;
         }
         if changed("dir") {
             let dir = Path::new(OsStr::from_bytes(&self.engine.config().dir));
@@ -131,13 +134,13 @@ impl Pump {
 }
 
 /// Writes the configuration back to its file: a new file beside it, renamed over it.
-fn rewrite(path: &str, config: &Config) -> Result<(), String> {
+fn rewrite(path: &str, config: &Config, all: bool) -> Result<(), String> {
     if path.is_empty() {
         return Err("The server is running without a config file".to_owned());
     }
     let old = std::fs::read(path).unwrap_or_default();
     let users: Vec<Vec<u8>> = config.directives.user.iter().map(|words| words.join(&b' ')).collect();
-    let text = config::rewrite(&old, config, &users);
+    let text = config::rewrite(&old, config, &users, all);
     let path = Path::new(path);
     let temp = path.with_extension(format!("{}.tmp", std::process::id()));
     let written = File::create(&temp).and_then(|mut file| {

@@ -107,10 +107,15 @@ fn follow(call: &mut Call, changes: &Changes) {
 }
 
 fn config_rewrite(call: &mut Call) -> Outcome {
+    write_back(call, false)
+}
+
+/// Asks the host to write the configuration to its file; with `all`, every parameter.
+pub(super) fn write_back(call: &mut Call, all: bool) -> Outcome {
     if call.server.host.config_file.is_empty() {
         return Err("ERR The server is running without a config file".into());
     }
-    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::RewriteConfig { ticket });
+    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::RewriteConfig { ticket, all });
     if call.may_block() {
         call.block_on(Cause::Host(ticket), MonoTime::NEVER);
     } else {
