@@ -157,6 +157,11 @@ impl Engine {
         done
     }
 
+    /// Keys that the load under way has brought so far.
+    pub fn keys_loaded(&self) -> u64 {
+        self.load.as_ref().map_or(0, |load| load.stats.keys)
+    }
+
     /// Says that the file has ended.
     ///
     /// # Errors

@@ -164,13 +164,18 @@ impl Engine {
             if consumed < bytes.len()
                 && let Some(client) = self.server.clients.find_mut(id)
             {
-                client.query.extend_from_slice(&bytes[consumed..]);
+                client.wanted += if client.wanted > 0 { bytes.len() - consumed } else { 0 };
+                client.keep(&bytes[consumed..]);
             }
         } else {
-            client.query.extend_from_slice(bytes);
-            self.run_kept(id);
+            client.keep(bytes);
+            self.server.weigh(id);
+            if self.server.clients.find(id).is_some_and(|client| !client.doomed) {
+                self.run_kept(id);
+            }
         }
         self.check_query_limit(id);
+        self.server.weigh(id);
         self.run_resumed();
     }
 
@@ -245,7 +250,7 @@ impl Engine {
         let mut reply = client.take_reply();
         let before = reply.buf.len();
         let queued = self.server.resumed.len();
-        let mut at = 0;
+        let (mut at, mut wanted) = (0, 0);
         self.server.running_bytes = bytes.len();
         while at < bytes.len() {
             let Some(_) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
@@ -269,7 +274,10 @@ impl Engine {
                     }
                 }
                 Ok(Step::Empty { consumed }) => at += consumed,
-                Ok(Step::Incomplete { .. }) => break,
+                Ok(Step::Incomplete { wanted: missing }) => {
+                    wanted = missing;
+                    break;
+                }
                 Err(error) => {
                     self.protocol_error(id, &error, &mut reply);
                     at = bytes.len();
@@ -278,12 +286,14 @@ impl Engine {
         }
         if let Some(client) = self.server.clients.find_mut(id) {
             client.decoder = decoder;
+            client.wanted = wanted;
             let wrote = reply.buf.len() > before;
             self.put_back(id, &mut reply);
             if wrote {
                 self.server.mark_pending(id);
                 self.server.check_output_limit(id);
             }
+            self.server.weigh(id);
         }
         at
     }
@@ -308,9 +318,6 @@ impl Engine {
         let consumed = self.run_bytes(id, &query);
         if let Some(client) = self.server.clients.find_mut(id) {
             query.drain(..consumed);
-            if query.is_empty() && query.capacity() > SPARE_BYTES {
-                query = Vec::new();
-            }
             client.query = query;
         }
     }
