@@ -190,7 +190,7 @@ pub(super) struct Wait {
 
 /// Checks a request and runs it, queues it, or refuses it.
 fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, reply: &mut Reply) -> Option<Wait> {
-    let command = match commands::table().resolve(args) {
+    let command = match commands::table().resolve(args, &server.renames) {
         Ok(command) => command,
         Err(Unresolved { command, error }) => {
             reject(keys, server, id, command, &error, reply);

@@ -4,7 +4,6 @@ use super::Engine;
 use super::blocking::{self, Cause};
 use super::client::ClientId;
 use super::commands;
-use super::host::LogLevel;
 use super::time::{MonoTime, Now};
 
 /// State of the periodic work.
@@ -132,7 +131,8 @@ impl Engine {
         let now = self.server.now.mono;
         let mut idle = Vec::new();
         let mut swollen = Vec::new();
-        for client in self.server.clients.iter() {
+        for client in self.server.clients.iter_mut() {
+            client.trim_query(now);
             let exempt = client.blocked.is_some() || client.is_subscriber() || client.is_monitor;
             if timeout > 0 && !exempt && now.ms_since(client.last_seen) > timeout {
                 idle.push(client.handle);
@@ -148,33 +148,6 @@ impl Engine {
         for id in swollen {
             self.server.check_output_limit(id);
         }
-        self.evict_clients();
-    }
-
-    /// Closes the largest clients while all of them together are over `maxmemory-clients`.
-    fn evict_clients(&mut self) {
-        let config = &self.server.config;
-        let limit = config.maxmemory_clients.bytes(config.maxmemory);
-        if limit == 0 {
-            return;
-        }
-        let mut sizes: Vec<(usize, ClientId)> = self
-            .server
-            .clients
-            .iter()
-            .filter(|c| !c.no_evict && !c.doomed)
-            .map(|c| (c.memory_bytes(), c.handle))
-            .collect();
-        let mut total: u64 = sizes.iter().map(|(bytes, _)| *bytes as u64).sum();
-        sizes.sort_unstable();
-        while total > limit
-            && let Some((bytes, id)) = sizes.pop()
-        {
-            total -= bytes as u64;
-            self.server.stats.evicted_clients += 1;
-            let text = format!("Evicting client: id={} tot-mem={bytes}", self.server.clients[id].id);
-            self.server.close_now(id);
-            self.server.log(LogLevel::Notice, text);
-        }
+        self.server.evict_clients();
     }
 }

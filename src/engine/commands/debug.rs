@@ -37,6 +37,7 @@ const MANY: usize = usize::MAX;
 
 const TOOLS: &[Tool] = &[
     ("change-repl-id", 2, 2, change_repl_id),
+    ("config-rewrite-force-all", 2, 2, |call| super::config::write_back(call, true)),
     ("dict-resizing", 3, 3, nothing_to_switch),
     ("digest", 2, 2, digest),
     ("digest-value", 2, MANY, digest_value),
