@@ -472,8 +472,9 @@ impl Keyspace {
             Garbage::Index(table) => table.drain_some(FREED_PER_SLICE),
         };
         if !left {
-            self.garbage.pop();
-            self.stats.lazyfreed += 1;
+            // The keys of a flushed db have been counted by the flush.
+            let freed = self.garbage.pop();
+            self.stats.lazyfreed += u64::from(matches!(freed, Some(Garbage::Value(_))));
         }
         !self.garbage.is_empty()
     }
@@ -532,7 +533,7 @@ impl Keyspace {
     /// Empties a db; how many keys it had. Watchers of its keys lose their transaction.
     /// `lazy`: the memory is given back in slices.
     pub fn flush(&mut self, db: usize, lazy: bool) -> usize {
-        self.touch_all(db, |_| false);
+        self.touch_all(db, |keys, key| keys.holds(db, key));
         let emptied = &mut self.dbs[db];
         let table = std::mem::take(&mut emptied.table);
         let indexes = [std::mem::take(&mut emptied.expires), std::mem::take(&mut emptied.field_expires)];
@@ -553,15 +554,10 @@ impl Keyspace {
             return;
         }
         for db in [a, b] {
-            // A key changes for its watchers unless it is missing on both sides.
+            // A key changes for its watchers unless it is missing on both sides; one that comes with its time
+            // over is missing.
             let other = if db == a { b } else { a };
-            let missing: Vec<Box<[u8]>> = self.dbs[db]
-                .watched
-                .keys()
-                .filter(|key| !self.holds(db, key) && !self.holds(other, key))
-                .cloned()
-                .collect();
-            self.touch_all(db, |key| missing.iter().any(|name| **name == *key));
+            self.touch_all(db, |keys, key| keys.holds(db, key) || keys.holds_live(other, key));
         }
         self.dbs.swap(a, b);
         let (low, high) = self.dbs.split_at_mut(a.max(b));
@@ -580,12 +576,17 @@ impl Keyspace {
         self.dbs[db].table.find(self.hash(key), |e| e.key() == key).is_some()
     }
 
-    /// Every watched key of a db that is there has changed, except those that `skip` names; a flush leaves
-    /// keys alone that are not there anyway.
-    fn touch_all(&mut self, db: usize, skip: impl Fn(&[u8]) -> bool) {
+    /// Whether a db has a key whose time has not come.
+    fn holds_live(&self, db: usize, key: &[u8]) -> bool {
+        let entry = self.dbs[db].table.find(self.hash(key), |e| e.key() == key);
+        entry.is_some_and(|entry| entry.expire_at().is_none_or(|at| at >= self.now_ms()))
+    }
+
+    /// The watched keys of a db for which `changed` holds have changed.
+    fn touch_all(&mut self, db: usize, changed: impl Fn(&Keyspace, &[u8]) -> bool) {
         let mut watchers: Vec<ClientId> = Vec::new();
         for (key, clients) in &self.dbs[db].watched {
-            if !skip(key) {
+            if changed(self, key) {
                 watchers.extend_from_slice(clients);
             }
         }

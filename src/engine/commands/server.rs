@@ -92,16 +92,23 @@ fn is_lazy_flush(call: &Call) -> Result<bool, Error> {
 fn flushdb(call: &mut Call) -> Outcome {
     let lazy = is_lazy_flush(call)?;
     let db = call.keys.db;
-    call.keys.effects.dirty += call.keys.flush(db, lazy) as u64;
+    let flushed = call.keys.flush(db, lazy) as u64;
+    count_flushed(call, flushed);
     call.keys.effects.propagate = Propagate::Always;
     call.reply.ok();
     Ok(())
 }
 
+/// Counts the keys of a flush; as in Redis they have been freed aside even where the client waits for it.
+fn count_flushed(call: &mut Call, keys: u64) {
+    call.keys.effects.dirty += keys;
+    call.keys.stats.lazyfreed += keys;
+}
+
 fn flushall(call: &mut Call) -> Outcome {
     let lazy = is_lazy_flush(call)?;
     let keys: usize = (0..call.keys.dbs.len()).map(|db| call.keys.flush(db, lazy)).sum();
-    call.keys.effects.dirty += keys as u64;
+    count_flushed(call, keys as u64);
     call.keys.effects.propagate = Propagate::Always;
     // The snapshot on disk, and one under way, hold what has just been thrown away.
     if call.mode != Mode::Replay {
