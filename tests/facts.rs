@@ -161,7 +161,7 @@ impl World {
                         {}
                         self.engine.report(now, Report::SnapshotStored);
                     }
-                    Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket } | Ask::ReloadLog { ticket } => {
+                    Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket, .. } | Ask::ReloadLog { ticket } => {
                         self.engine.report(now, Report::Done { ticket, result: Ok(()) });
                     }
                     Ask::Sync => {

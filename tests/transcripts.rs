@@ -202,7 +202,7 @@ impl EngineTarget {
                         {}
                         self.engine.report(now, Report::SnapshotStored);
                     }
-                    Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket } | Ask::ReloadLog { ticket } => {
+                    Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket, .. } | Ask::ReloadLog { ticket } => {
                         self.engine.report(now, Report::Done { ticket, result: Ok(()) });
                     }
                     Ask::Sync => {

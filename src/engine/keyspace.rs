@@ -472,9 +472,9 @@ impl Keyspace {
             Garbage::Index(table) => table.drain_some(FREED_PER_SLICE),
         };
         if !left {
-            // The keys of a flushed db have been counted by the flush.
-            let freed = self.garbage.pop();
-            self.stats.lazyfreed += u64::from(matches!(freed, Some(Garbage::Value(_))));
+            // Whoever flushed a whole database has counted its keys.
+            let value = matches!(self.garbage.pop(), Some(Garbage::Value(_)));
+            self.stats.lazyfreed += u64::from(value);
         }
         !self.garbage.is_empty()
     }

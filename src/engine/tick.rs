@@ -17,6 +17,9 @@ pub struct Clockwork {
     pub stopped: bool,
     /// Keys and fields only expire when somebody asks for them (DEBUG SET-ACTIVE-EXPIRE 0).
     pub lazy_expire_only: bool,
+    /// How long the host will stall for the command that runs (DEBUG SLEEP inside a transaction): it
+    /// counts as that command's time.
+    pub stalled_nanos: u64,
 }
 
 impl Engine {

@@ -193,7 +193,7 @@ fn sleep(call: &mut Call) -> Outcome {
         let until = MonoTime { nanos: call.keys.now.mono.nanos.saturating_add(micros.saturating_mul(1000)) };
         call.block_on(Cause::Stall, until);
     } else {
-        call.server.stalled_micros = call.server.stalled_micros.saturating_add(micros);
+        call.server.clock.stalled_nanos = micros.saturating_mul(1000);
         call.reply.ok();
     }
     Ok(())
