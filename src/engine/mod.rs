@@ -302,7 +302,7 @@ impl Engine {
     fn put_back(&mut self, id: ClientId, reply: &mut Reply) {
         let Some(client) = self.server.clients.find_mut(id) else { return };
         if client.doomed {
-            reply.buf.clear();
+            reply.buf = Vec::new();
         }
         let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
         client.reply.buf.extend_from_slice(&pushed.buf);

@@ -249,7 +249,8 @@ impl Server {
     pub fn close_now(&mut self, id: ClientId) {
         if let Some(client) = self.clients.find_mut(id) {
             client.doomed = true;
-            client.reply.buf.clear();
+            // The memory is wanted at once, not when the socket is closed.
+            client.reply.buf = Vec::new();
             self.mark_pending(id);
         }
     }

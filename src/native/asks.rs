@@ -117,17 +117,24 @@ impl Pump {
     pub(super) fn leave(&mut self, now: Now) {
         process::tell_stopping(self.engine.config().supervised);
         self.storage.finish(now);
+        // Why a start has failed stands in the last line of the log.
+        let orderly = self.exit == Some(std::process::ExitCode::SUCCESS);
+        let say = |text: &str| {
+            if orderly {
+                log::notice(text)
+            }
+        };
         for (listener, _) in self.listeners.drain(..) {
             if let Listener::Unix(_, path) = listener {
-                log::notice("Removing the unix socket file.");
+                say("Removing the unix socket file.");
                 let _ = std::fs::remove_file(path);
             }
         }
         if !self.files.pid.is_empty() {
-            log::notice("Removing the pid file.");
+            say("Removing the pid file.");
             let _ = std::fs::remove_file(OsStr::from_bytes(&self.files.pid));
         }
-        if self.exit == Some(std::process::ExitCode::SUCCESS) {
+        if orderly {
             log::warning("Redis is now ready to exit, bye bye...");
         }
     }

@@ -450,6 +450,15 @@ fn mend(source: &Source, error: &LoadError, config: &Config) -> Result<(), Strin
 /// Says what is wrong with a file, and what to do.
 fn refusal(source: &Source, error: &LoadError) -> String {
     let path = source.path.display();
+    // These words are looked for by those who watch logs.
+    if let LoadError::Log { reason, .. } = error {
+        let what = ["Unknown command", "Bad file format"].into_iter().find(|what| reason.starts_with(what));
+        let what = what.map_or("Bad file format", |what| if what.starts_with('U') { reason } else { what });
+        return format!(
+            "{what} reading the append only file {path}: {error}. Make a backup of the file, then mend it with: \
+             redis-check-aof --fix <file>. Exiting."
+        );
+    }
     let (kind, tool) = match error {
         LoadError::Snapshot(_) => ("snapshot", "redis-check-rdb"),
         _ => ("append only file", "redis-check-aof"),
