@@ -62,7 +62,6 @@ struct World {
     engine: Engine,
     now_ms: u64,
     main: ClientId,
-    listener: ClientId,
     replies: Vec<u8>,
     heard: Vec<u8>,
     stream: Vec<u8>,
@@ -82,8 +81,7 @@ impl World {
         engine.set_log_enabled(true);
         let peer = Peer { addr: "127.0.0.1:1".into(), laddr: "127.0.0.1:2".into(), local: true, ..Peer::default() };
         let (main, listener) = (engine.connect(now, peer.clone()), engine.connect(now, peer));
-        let mut world =
-            World { engine, now_ms: 0, main, listener, replies: Vec::new(), heard: Vec::new(), stream: Vec::new() };
+        let mut world = World { engine, now_ms: 0, main, replies: Vec::new(), heard: Vec::new(), stream: Vec::new() };
         for line in DATA {
             world.send(main, line);
         }
