@@ -419,7 +419,14 @@ impl Entry {
     pub fn copy_to(&self, key: &[u8]) -> Entry {
         let value = match self.value() {
             ValueRef::Int(n) => Value::Int(n),
-            ValueRef::String(bytes) => return Entry::string(key, bytes),
+            ValueRef::String(bytes) => {
+                let mut copy = Entry::string(key, bytes);
+                // Digits that are text stay text.
+                if matches!(copy.value(), ValueRef::Int(_)) {
+                    copy.write_text(bytes);
+                }
+                return copy;
+            }
             ValueRef::List(list) => Value::List(Box::new(list.clone())),
             ValueRef::Set(set) => Value::Set(Box::new(set.clone())),
             ValueRef::Hash(hash) => Value::Hash(Box::new(hash.clone())),

@@ -156,6 +156,7 @@ impl Engine {
         client.last_seen = now.mono;
         client.net_in += bytes.len() as u64;
         self.server.stats.net_input += bytes.len() as u64;
+        self.server.stats.reads += 1;
         if client.query.is_empty() && !client.is_waiting() {
             let consumed = self.run_bytes(id, bytes);
             if consumed < bytes.len()
@@ -191,6 +192,7 @@ impl Engine {
                 if let Some(client) = self.server.clients.find_mut(client) {
                     client.sent(bytes);
                     self.server.stats.net_output += bytes as u64;
+                    self.server.stats.writes += 1;
                 }
             }
             other => self.report_storage(other),

@@ -70,6 +70,8 @@ pub struct Persistence {
     /// Keys that the last load brought, and keys that it left out because their time had come.
     pub loaded_keys: u64,
     pub loaded_expired: u64,
+    /// Snapshots begun, for whatever purpose.
+    pub snapshots_begun: u64,
     pub saves: u64,
     pub rewrites: u64,
 }
@@ -100,6 +102,7 @@ impl Default for Persistence {
             log_current_bytes: 0,
             loaded_keys: 0,
             loaded_expired: 0,
+            snapshots_begun: 0,
             saves: 0,
             rewrites: 0,
         }

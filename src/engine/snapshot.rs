@@ -259,6 +259,7 @@ impl Engine {
         }
         let now = self.server.now.wall.seconds();
         let persistence = &mut self.server.persistence;
+        persistence.snapshots_begun += 1;
         persistence.snapshot = Some(kind);
         persistence.snapshot_since = now;
         persistence.dirty_at_cut = persistence.dirty;

@@ -119,6 +119,7 @@ fn auth(call: &mut Call) -> Outcome {
 fn log_in(call: &mut Call, user: &[u8], password: &[u8]) -> Outcome {
     let required = call.server.config.requirepass.as_slice();
     if user != b"default" || !(required.is_empty() || equal_in_constant_time(required, password)) {
+        call.server.stats.auth_failures += 1;
         return Err("WRONGPASS invalid username-password pair or user is disabled.".into());
     }
     call.client().authenticated = true;

@@ -194,7 +194,9 @@ pub fn zrangestore(call: &mut Call) -> Outcome {
     let mut stored = Zset::new(seed);
     if let Some(zset) = call.keys.zset(call.args.at(2))? {
         let ranks = query.ranks(zset);
-        stored = Zset::with_hint(seed, ranks.len(), 0, limits);
+        // As in Redis only a range of ranks is known to be long: the others start small, which turns -0 into 0.
+        let hint = if matches!(query.bounds, Bounds::Ranks { .. }) { ranks.len() } else { 0 };
+        stored = Zset::with_hint(seed, hint, 0, limits);
         for (member, score) in zset.range(ranks, false) {
             stored.insert(member.bytes(&mut IntBuf::new()), score, limits);
         }

@@ -36,7 +36,6 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("pubsubshard_channels", server.pubsub.shard_channels.len());
     lines.zeros(&[
         "latest_fork_usec",
-        "total_forks",
         "migrate_cached_sockets",
         "slave_expires_tracked_keys",
         "active_defrag_hits",
@@ -49,6 +48,12 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
         "tracking_total_items",
         "tracking_total_prefixes",
     ]);
+    // Nothing forks here; what Redis forks for are the snapshots, and that is what tools look for.
+    lines.field("total_forks", server.persistence.snapshots_begun);
+    lines.field("total_reads_processed", stats.reads);
+    lines.field("total_writes_processed", stats.writes);
+    lines.field("acl_access_denied_auth", stats.auth_failures);
+    lines.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
     lines.field("unexpected_error_replies", stats.unexpected_errors);
     lines.field("total_error_replies", stats.error_replies);
     lines.field("client_query_buffer_limit_disconnections", stats.query_limit_disconnections);
