@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Client, PATIENCE, Server, fresh_folder, haversack, tool};
+use common::{Client, PATIENCE, Server, fits, fresh_folder, haversack, tool};
 use haversack::engine::client::{ClientId, Peer};
 use haversack::engine::config::{Allowed, Config};
 use haversack::engine::host::{Ask, Host, Report};
@@ -141,22 +141,6 @@ fn run(target: &mut dyn Target, section: &Section) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a reply is what an expected line says.
-fn fits(expected: &str, got: &str) -> bool {
-    if let Some(inner) = expected.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-        return inner.split('|').any(|one| fits(one, got));
-    }
-    let mut parts = expected.split('…');
-    let Some(mut rest) = parts.next().and_then(|first| got.strip_prefix(first)) else { return false };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
-    for part in middle {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
 // ---- The engine as a value ----
 
 struct EngineTarget {
@@ -218,7 +202,7 @@ impl EngineTarget {
                         {}
                         self.engine.report(now, Report::SnapshotStored);
                     }
-                    Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket } | Ask::ReloadLog { ticket } => {
+                    Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket, .. } | Ask::ReloadLog { ticket } => {
                         self.engine.report(now, Report::Done { ticket, result: Ok(()) });
                     }
                     Ask::Sync => {

@@ -151,12 +151,14 @@ impl Blocking {
     }
 }
 
-/// Ends a wait without running the command again: `write` gives the reply.
+/// Ends a wait without running the command again: `write` gives the reply. The command counts as called.
 pub fn release(keys: &mut Keyspace, server: &mut Server, id: ClientId, write: impl FnOnce(&mut Reply)) {
     let Some(client) = server.clients.find_mut(id) else { return };
     let Some(blocked) = client.blocked.take() else { return };
     let start = client.reply.buf.len();
     write(&mut client.reply);
+    let failed = client.reply.buf.get(start) == Some(&b'-');
+    client.commands += 1;
     match client.reply_mode {
         ReplyMode::On | ReplyMode::SkipNext => {}
         ReplyMode::Off => client.reply.buf.truncate(start),
@@ -165,6 +167,12 @@ pub fn release(keys: &mut Keyspace, server: &mut Server, id: ClientId, write: im
             client.reply_mode = ReplyMode::On;
         }
     }
+    // Waiting is no work, but for the command whose work is to stand still.
+    let nanos = match blocked.cause {
+        Cause::Stall => server.now.mono.nanos.saturating_sub(blocked.since.nanos),
+        _ => 0,
+    };
+    server.stats.count_command(blocked.command, nanos, failed);
     server.blocking.leave(keys, id, &blocked);
     server.resumed.push_back(id);
     server.mark_pending(id);

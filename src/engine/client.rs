@@ -101,6 +101,10 @@ pub struct Client {
     pub over_soft_limit: Option<MonoTime>,
     /// Received bytes that are not yet run: part of a command, or everything while it waits.
     pub query: Vec<u8>,
+    /// Bytes the argument under way still lacks, 0 if unknown.
+    pub wanted: usize,
+    /// What [`Server::weigh`](super::server::Server::weigh) found last.
+    pub weighed: usize,
     /// The decoder's state between two receipts.
     pub decoder: Decoder,
     /// Which replies it wants.
@@ -170,6 +174,8 @@ impl Client {
             reply_peak: (0, now.mono),
             over_soft_limit: None,
             query: Vec::new(),
+            wanted: 0,
+            weighed: 0,
             decoder: Decoder::default(),
             reply_mode: ReplyMode::On,
             multi: None,
@@ -251,8 +257,36 @@ impl Client {
             + self.reply.buf.capacity()
             + self.unsent
             + self.multi.as_ref().map_or(0, |multi| multi.bytes)
-            + self.watched.iter().map(|(_, key)| key.len() + 32).sum::<usize>()
-            + names.map(|name| name.len() + 16).sum::<usize>()
+            + self.watched.iter().map(|(_, key)| key.len() + 80).sum::<usize>()
+            + names.map(|name| name.len() + 40).sum::<usize>()
+    }
+
+    /// Keeps bytes that cannot be run yet. A large argument gets the room it announced, so that it is
+    /// not copied while it grows; more than that is believed only as it comes.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        const FIRST_ROOM: usize = 16 << 10;
+        const LARGE: usize = 32 << 10;
+        const BELIEVED: usize = 4 << 20;
+        let missing = self.query.capacity() - self.query.len() < bytes.len().max(self.wanted);
+        if missing && (LARGE..=BELIEVED).contains(&self.wanted) {
+            self.query.reserve_exact(bytes.len().max(self.wanted));
+        } else if self.query.capacity() == 0 {
+            self.query.reserve_exact(bytes.len().max(FIRST_ROOM));
+        }
+        self.query.extend_from_slice(bytes);
+        self.wanted = self.wanted.saturating_sub(bytes.len());
+    }
+
+    /// Gives back room that the query buffer does not need any more.
+    pub fn trim_query(&mut self, now: MonoTime) {
+        const IDLE_MS: u64 = 2000;
+        const LARGE: usize = 32 << 10;
+        const KEPT: usize = 16 << 10;
+        if self.query.capacity() > 0 && now.ms_since(self.last_seen) > IDLE_MS {
+            self.query.shrink_to_fit();
+        } else if self.query.is_empty() && self.query.capacity() > LARGE {
+            self.query.shrink_to(KEPT);
+        }
     }
 }
 
@@ -316,6 +350,11 @@ impl Clients {
         let mut all: Vec<&Client> = self.slots.iter().flatten().map(Box::as_ref).collect();
         all.sort_unstable_by_key(|client| client.id);
         all.into_iter()
+    }
+
+    /// All clients, to be changed, in no order that means anything.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.slots.iter_mut().flatten().map(Box::as_mut)
     }
 
     /// How many there are.

@@ -8,7 +8,7 @@ use crate::resp::{Args, Reply};
 use super::blocking::{Blocked, Cause};
 use super::call::{Call, Mode};
 use super::client::{ClientId, ReplyMode};
-use super::commands;
+use super::commands::{self, Unresolved};
 use super::effects::Propagate;
 use super::error::Error;
 use super::keyspace::{ExpiryMode, Keyspace};
@@ -80,6 +80,10 @@ impl Engine {
     fn settle(&mut self, id: ClientId, reply: &mut Reply, start: usize) {
         let before = self.server.offset;
         self.settle_effects();
+        let stalled = std::mem::take(&mut self.server.stalled_micros);
+        if stalled > 0 {
+            self.begin(self.server.now.plus_micros(stalled));
+        }
         if self.server.offset > before
             && let Some(client) = self.server.clients.find_mut(id)
         {
@@ -186,10 +190,10 @@ pub(super) struct Wait {
 
 /// Checks a request and runs it, queues it, or refuses it.
 fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, reply: &mut Reply) -> Option<Wait> {
-    let command = match commands::table().resolve(args) {
+    let command = match commands::table().resolve(args, &server.renames) {
         Ok(command) => command,
-        Err(error) => {
-            reject(server, id, None, &error, reply);
+        Err(Unresolved { command, error }) => {
+            reject(keys, server, id, command, &error, reply);
             return None;
         }
     };
@@ -198,8 +202,8 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
     client.last_command = Some(command);
     keys.db = client.db;
     keys.no_touch = client.no_touch;
-    if let Err(error) = check(keys, server, id, spec, args) {
-        reject(server, id, Some(command), &error, reply);
+    if let Err(error) = check(keys, server, id, spec) {
+        reject(keys, server, id, Some(command), &error, reply);
         return None;
     }
     if held_back(server, id, spec) {
@@ -207,7 +211,7 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
     }
     let client = &mut server.clients[id];
     if let Some(multi) = &mut client.multi
-        && !matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+        && !matches!(spec.full_name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
     {
         let args = args.to_owned();
         multi.bytes += args.bytes() + size_of_val(&args);
@@ -239,7 +243,9 @@ fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, re
 fn held_back(server: &Server, id: ClientId, spec: &Spec) -> bool {
     let Some(pause) = server.active_pause() else { return false };
     let replicates = spec::WRITE | spec::MAY_REPLICATE;
-    !pause.writes_only || spec.flags & replicates != 0 || (spec.name == "exec" && server.queued_any(id, replicates))
+    !pause.writes_only
+        || spec.flags & replicates != 0
+        || (spec.full_name == "exec" && server.queued_any(id, replicates))
 }
 
 /// What happens to expired keys that a command meets. While clients are paused or data are imported they
@@ -253,12 +259,12 @@ fn expiry_mode(call: &Call) -> ExpiryMode {
     if importing && server.clients[call.id].import_source {
         return ExpiryMode::Ignore;
     }
-    let writes = call.spec.is(spec::WRITE) || (call.spec.name == "exec" && server.queued_writes(call.id));
+    let writes = call.spec.is(spec::WRITE) || (call.spec.full_name == "exec" && server.queued_writes(call.id));
     if writes { ExpiryMode::Delete } else { ExpiryMode::Hide }
 }
 
 /// Whether a command may run now, in Redis' order of checks.
-fn check(keys: &mut Keyspace, server: &mut Server, id: ClientId, spec: &Spec, args: Args) -> Result<(), Error> {
+fn check(keys: &mut Keyspace, server: &mut Server, id: ClientId, spec: &Spec) -> Result<(), Error> {
     let client = &server.clients[id];
     if server.auth_required(id) && !spec.is(spec::NO_AUTH) {
         return Err("NOAUTH Authentication required.".into());
@@ -275,24 +281,25 @@ fn check(keys: &mut Keyspace, server: &mut Server, id: ClientId, spec: &Spec, ar
     }
     if server.config.maxmemory > 0 && server.active_pause().is_none() {
         let fits = eviction::make_room(keys, server);
-        let writes = spec.is(spec::DENYOOM) || (spec.name == "exec" && server.queued_denyoom(id));
-        if !fits && writes && !matches!(spec.name, "discard" | "reset") {
+        let writes = spec.is(spec::DENYOOM) || (spec.full_name == "exec" && server.queued_denyoom(id));
+        if !fits && writes && !matches!(spec.full_name, "discard" | "reset") {
             return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
         }
     }
-    if spec.is(spec::WRITE) || (spec.name == "exec" && server.queued_writes(id)) {
+    if spec.is(spec::WRITE) || (spec.full_name == "exec" && server.queued_writes(id)) {
         server.persistence.check_writable(&server.config)?;
     }
     if subscriber && resp2 && !in_subscriber_mode_allowed(spec) {
         return Err(Error::new(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-            String::from_utf8_lossy(args.at(0)).to_lowercase()
+            spec.full_name
         )));
     }
     if client_is_monitor && spec.flags & (spec::READONLY | spec::WRITE | spec::MAY_REPLICATE) != 0 {
         return Err("ERR Replica can't interact with the keyspace".into());
     }
-    if server.persistence.loading.is_some() && !spec.is(spec::LOADING) && !(in_transaction && spec.name == "exec") {
+    if server.persistence.loading.is_some() && !spec.is(spec::LOADING) && !(in_transaction && spec.full_name == "exec")
+    {
         return Err("LOADING Redis is loading the dataset in memory".into());
     }
     Ok(())
@@ -310,11 +317,18 @@ fn in_subscriber_mode_allowed(spec: &Spec) -> bool {
         "quit",
         "reset",
     ];
-    ALLOWED.contains(&spec.name)
+    ALLOWED.contains(&spec.full_name)
 }
 
 /// Answers a command that is not run.
-fn reject(server: &mut Server, id: ClientId, command: Option<u16>, error: &Error, reply: &mut Reply) {
+fn reject(
+    keys: &mut Keyspace,
+    server: &mut Server,
+    id: ClientId,
+    command: Option<u16>,
+    error: &Error,
+    reply: &mut Reply,
+) {
     if let Some(command) = command {
         server.stats.commands[usize::from(command)].rejected += 1;
     }
@@ -322,9 +336,10 @@ fn reject(server: &mut Server, id: ClientId, command: Option<u16>, error: &Error
         multi.aborted = true;
     }
     // A refused EXEC ends the transaction all the same.
-    if command.is_some_and(|command| commands::table().row(command).name == "exec") {
+    if command.is_some_and(|command| commands::table().row(command).full_name == "exec") {
         let text = error.to_string();
         server.abandon_transaction(id);
+        super::transaction::unwatch(keys, &mut server.clients[id]);
         let text = format!("EXECABORT Transaction discarded because of: {}", text.trim_start_matches("ERR "));
         server.stats.count_error(&text);
         return reply.error(text);
@@ -340,7 +355,9 @@ pub fn invoke(call: &mut Call) {
     let start = call.reply.buf.len();
     let began = (call.server.host.stopwatch_ns)();
     let outcome = (call.spec.handler)(call);
-    let nanos = (call.server.host.stopwatch_ns)().saturating_sub(began);
+    let stalled = std::mem::take(&mut call.server.clock.stalled_nanos);
+    call.server.stalled_micros = call.server.stalled_micros.saturating_add(stalled / 1000);
+    let nanos = (call.server.host.stopwatch_ns)().saturating_sub(began).saturating_add(stalled);
     let failed = outcome.is_err();
     if let Err(error) = outcome {
         call.reply.buf.truncate(start);

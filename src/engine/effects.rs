@@ -72,6 +72,11 @@ impl Default for Effects {
 }
 
 impl Effects {
+    /// Adds a keyspace event; whether anybody may hear it has been checked.
+    pub fn raise(&mut self, class: NotifyFlags, name: &'static str, db: usize, key: &[u8]) {
+        self.events.push(Event { class, name, db, key: key.into() });
+    }
+
     /// Starts the next command of the unit.
     pub fn begin_command(&mut self) {
         self.dirty = 0;

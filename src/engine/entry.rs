@@ -13,10 +13,10 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
-use crate::types::hash::Hash;
+use crate::types::hash::{self, Hash};
 use crate::types::list::List;
 use crate::types::number;
-use crate::types::set::Set;
+use crate::types::set::{self, Set};
 use crate::types::zset::Zset;
 
 pub use crate::types::value::{Kind, Value, ValueMut, ValueRef};
@@ -446,9 +446,16 @@ impl Entry {
     pub fn free_effort(&self) -> usize {
         match self.value() {
             ValueRef::Int(_) | ValueRef::String(_) => 1,
-            ValueRef::List(list) => list.len() / 64,
-            ValueRef::Set(set) => set.len(),
-            ValueRef::Hash(hash) => hash.len(),
+            ValueRef::List(list) => list.node_count(),
+            ValueRef::Set(set) => match set.view() {
+                set::View::Large => set.len(),
+                _ => 1,
+            },
+            ValueRef::Hash(hash) => match hash.view() {
+                hash::View::Large => hash.len(),
+                _ => 1,
+            },
+            ValueRef::Zset(zset) if zset.as_listpack().is_some() => 1,
             ValueRef::Zset(zset) => zset.len(),
         }
     }

@@ -23,19 +23,26 @@ impl Keyspace {
         let selected = self.db;
         let budget = TICKETS_PER_SLICE * effort as usize;
         let mut busy = false;
+        let (mut sampled, mut stale) = (0, 0);
         for db in 0..self.dbs.len() {
             self.db = db;
-            busy |= self.expire_keys(budget);
+            let (looked_at, due) = self.expire_keys(budget);
+            busy |= due * 10 > looked_at;
             busy |= self.expire_fields(budget);
+            (sampled, stale) = (sampled + looked_at, stale + due);
         }
         self.db = selected;
+        let ratio = if sampled == 0 { 0.0 } else { stale as f64 / sampled as f64 };
+        self.stats.stale_ratio = self.stats.stale_ratio * 0.95 + ratio * 0.05;
+        self.stats.expire_slices_full += u64::from(busy);
         busy
     }
 
-    fn expire_keys(&mut self, budget: usize) -> bool {
+    /// Deletes keys that are due. How many keys it looked at, and how many of them it deleted.
+    fn expire_keys(&mut self, budget: usize) -> (usize, usize) {
         let db = &mut self.dbs[self.db];
         if db.expires.is_empty() {
-            return false;
+            return (0, 0);
         }
         let tickets = sample(&db.expires, &mut db.expire_cursor, budget);
         let now = self.now_ms();
@@ -57,7 +64,7 @@ impl Keyspace {
         for key in &due {
             self.expire(key);
         }
-        due.len() * 10 > tickets.len()
+        (tickets.len(), due.len())
     }
 
     /// The key that a ticket stands for, and when it expires.

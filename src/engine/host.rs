@@ -104,6 +104,8 @@ pub enum Ask {
     RewriteConfig {
         /// Whose report it is.
         ticket: Ticket,
+        /// Write all parameters, those at their defaults too.
+        all: bool,
     },
     /// Make everything appended so far durable. Answer with [`Report::Stored`].
     Sync,

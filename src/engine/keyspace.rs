@@ -20,7 +20,7 @@ use crate::types::zset::Zset;
 
 use super::client::ClientId;
 use super::config::NotifyFlags;
-use super::effects::{Effects, Event};
+use super::effects::Effects;
 use super::entry::{Entry, Kind, Value, ValueMut, ValueRef};
 use super::error::Error;
 use super::eviction::AccessPolicy;
@@ -118,6 +118,13 @@ pub struct KeyspaceStats {
     pub expired_fields: u64,
     pub evicted: u64,
     pub lazyfreed: u64,
+    /// How many of the keys with an expire time are due and still there: a moving average of what slices of
+    /// active expiry find, from 0 to 1.
+    pub stale_ratio: f64,
+    /// Slices of active expiry that ended with more to do.
+    pub expire_slices_full: u64,
+    /// Time that active expiry has taken.
+    pub expire_nanos: u64,
 }
 
 /// What becomes of a key's expire time when its value is set.
@@ -202,23 +209,49 @@ impl Keyspace {
     /// The entry of `key` for reading: counts a hit or a miss and moves the access clock.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let access = self.access_policy();
+        self.look_up(key, access)
+    }
+
+    /// Like [`read`](Self::read) for counters and events, but the access clock stays (TTL, TYPE, OBJECT).
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        let access = AccessPolicy::new(&self.settings, self.now, true);
+        self.look_up(key, access)
+    }
+
+    #[inline]
+    fn look_up(&mut self, key: &[u8], access: AccessPolicy) -> Option<&Entry> {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
-            self.stats.misses += 1;
-            self.notify(NotifyFlags::KEY_MISS, "keymiss", key);
+        if self.has_lapsed(key, hash) {
+            self.miss(key);
             return None;
         }
-        self.stats.hits += 1;
-        let access = self.access_policy();
-        let entry = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key)?;
-        access.touch(entry, &mut self.rng);
-        Some(entry)
+        let found = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key);
+        match found {
+            Some(entry) => {
+                self.stats.hits += 1;
+                access.touch(entry, &mut self.rng);
+                Some(entry)
+            }
+            None => {
+                self.stats.misses += 1;
+                if self.settings.notify.intersects(NotifyFlags::KEY_MISS) {
+                    self.effects.raise(NotifyFlags::KEY_MISS, "keymiss", self.db, key);
+                }
+                None
+            }
+        }
+    }
+
+    fn miss(&mut self, key: &[u8]) {
+        self.stats.misses += 1;
+        self.notify(NotifyFlags::KEY_MISS, "keymiss", key);
     }
 
     /// The entry of `key` for looking without using: neither counters nor the access clock move.
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
+        if self.has_lapsed(key, hash) {
             return None;
         }
         self.dbs[self.db].table.find(hash, |e| e.key() == key)
@@ -229,22 +262,9 @@ impl Keyspace {
         self.dbs[self.db].table.find(self.hash(key), |e| e.key() == key)
     }
 
-    /// Like [`read`](Self::read) for counters and events, but the access clock stays (TTL, TYPE, OBJECT).
-    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
-        let hash = self.hash(key);
-        if !self.alive(key, hash) {
-            self.stats.misses += 1;
-            self.notify(NotifyFlags::KEY_MISS, "keymiss", key);
-            return None;
-        }
-        self.stats.hits += 1;
-        self.dbs[self.db].table.find(hash, |e| e.key() == key)
-    }
-
     /// Whether `key` exists; moves nothing.
     pub fn exists(&mut self, key: &[u8]) -> bool {
-        let hash = self.hash(key);
-        self.alive(key, hash)
+        self.peek(key).is_some()
     }
 
     /// The entry of `key` for changing in place. Says nothing to anybody: call
@@ -252,7 +272,7 @@ impl Keyspace {
     /// [`set_expire`](Self::set_expire) only.
     pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
+        if self.has_lapsed(key, hash) {
             return None;
         }
         self.save_before_change(key, hash);
@@ -262,20 +282,26 @@ impl Keyspace {
         Some(entry)
     }
 
-    /// Whether the key is there and its time has not come; deletes it if it has.
+    /// Whether the key counts as gone because its time has come; deletes it then. False if it is not there.
     #[inline]
-    fn alive(&mut self, key: &[u8], hash: u64) -> bool {
-        let Some(entry) = self.dbs[self.db].table.find(hash, |e| e.key() == key) else { return false };
-        match entry.expire_at() {
-            Some(at) if at < self.now.wall.ms() => match self.expiry {
-                ExpiryMode::Ignore => true,
-                ExpiryMode::Hide => false,
-                ExpiryMode::Delete => {
-                    self.expire(key);
-                    false
-                }
-            },
-            _ => true,
+    fn has_lapsed(&mut self, key: &[u8], hash: u64) -> bool {
+        // Where no key expires, a lookup is all there is to do.
+        !self.dbs[self.db].expires.is_empty() && self.lapse(key, hash)
+    }
+
+    fn lapse(&mut self, key: &[u8], hash: u64) -> bool {
+        let entry = self.dbs[self.db].table.find(hash, |e| e.key() == key);
+        let Some(at) = entry.and_then(Entry::expire_at) else { return false };
+        if at >= self.now.wall.ms() {
+            return false;
+        }
+        match self.expiry {
+            ExpiryMode::Ignore => false,
+            ExpiryMode::Hide => true,
+            ExpiryMode::Delete => {
+                self.expire(key);
+                true
+            }
         }
     }
 
@@ -304,6 +330,10 @@ impl Keyspace {
     /// Adds an entry whose key is not there, with its expire time if it has one. Raises the event "new".
     pub fn insert(&mut self, mut entry: Entry) {
         let hash = self.hash(entry.key());
+        if self.expiry == ExpiryMode::Hide {
+            // One whose time has come may still be there.
+            drop(self.take(entry.key()));
+        }
         let access = self.access_policy();
         access.start(&mut entry);
         self.notify(NotifyFlags::NEW, "new", entry.key());
@@ -326,19 +356,20 @@ impl Keyspace {
     /// overwriting; not the command's own event.
     pub fn set_string(&mut self, key: &[u8], bytes: &[u8], ttl: Ttl) {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
-            let mut entry = Entry::string(key, bytes);
-            if let Ttl::At(ms) = ttl {
-                entry.set_expire_at(Some(ms));
-            }
-            return self.insert(entry);
-        }
+        // The deletion of a key whose time has come is said before the new value.
+        self.has_lapsed(key, hash);
         self.save_before_change(key, hash);
         self.announce_overwrite(key, Kind::String);
         let access = self.access_policy();
         let lazy = self.settings.lazyfree_server_del;
         let db = &mut self.dbs[self.db];
-        let Some(entry) = db.table.find_mut(hash, |e| e.key() == key) else { return };
+        let Some(entry) = db.table.find_mut(hash, |e| e.key() == key) else {
+            let mut entry = Entry::string(key, bytes);
+            if let Ttl::At(ms) = ttl {
+                entry.set_expire_at(Some(ms));
+            }
+            return self.insert(entry);
+        };
         if lazy && entry.free_effort() > LAZY_EFFORT {
             let old = std::mem::replace(entry, Entry::string(key, bytes));
             entry.set_access(old.access());
@@ -386,9 +417,9 @@ impl Keyspace {
     /// The events "overwritten" and "type_changed" for a key that is about to get another value.
     fn announce_overwrite(&mut self, key: &[u8], new: Kind) {
         if self.settings.notify.intersects(NotifyFlags::OVERWRITTEN | NotifyFlags::TYPE_CHANGED) {
-            let old = self.peek(key).map(Entry::kind);
+            let Some(old) = self.peek(key).map(Entry::kind) else { return };
             self.notify(NotifyFlags::OVERWRITTEN, "overwritten", key);
-            if old.is_some_and(|old| old != new) {
+            if old != new {
                 self.notify(NotifyFlags::TYPE_CHANGED, "type_changed", key);
             }
         }
@@ -441,8 +472,9 @@ impl Keyspace {
             Garbage::Index(table) => table.drain_some(FREED_PER_SLICE),
         };
         if !left {
-            self.garbage.pop();
-            self.stats.lazyfreed += 1;
+            // Whoever flushed a whole database has counted its keys.
+            let value = matches!(self.garbage.pop(), Some(Garbage::Value(_)));
+            self.stats.lazyfreed += u64::from(value);
         }
         !self.garbage.is_empty()
     }
@@ -482,7 +514,7 @@ impl Keyspace {
     /// Says nothing to anybody.
     pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
         let hash = self.hash(key);
-        if !self.alive(key, hash) {
+        if self.has_lapsed(key, hash) {
             return false;
         }
         self.save_before_change(key, hash);
@@ -501,7 +533,7 @@ impl Keyspace {
     /// Empties a db; how many keys it had. Watchers of its keys lose their transaction.
     /// `lazy`: the memory is given back in slices.
     pub fn flush(&mut self, db: usize, lazy: bool) -> usize {
-        self.touch_all(db, |_| false);
+        self.touch_all(db, |keys, key| keys.holds(db, key));
         let emptied = &mut self.dbs[db];
         let table = std::mem::take(&mut emptied.table);
         let indexes = [std::mem::take(&mut emptied.expires), std::mem::take(&mut emptied.field_expires)];
@@ -522,15 +554,10 @@ impl Keyspace {
             return;
         }
         for db in [a, b] {
-            // A key changes for its watchers unless it is missing on both sides.
+            // A key changes for its watchers unless it is missing on both sides; one that comes with its time
+            // over is missing.
             let other = if db == a { b } else { a };
-            let missing: Vec<Box<[u8]>> = self.dbs[db]
-                .watched
-                .keys()
-                .filter(|key| !self.holds(db, key) && !self.holds(other, key))
-                .cloned()
-                .collect();
-            self.touch_all(db, |key| missing.iter().any(|name| **name == *key));
+            self.touch_all(db, |keys, key| keys.holds(db, key) || keys.holds_live(other, key));
         }
         self.dbs.swap(a, b);
         let (low, high) = self.dbs.split_at_mut(a.max(b));
@@ -549,12 +576,17 @@ impl Keyspace {
         self.dbs[db].table.find(self.hash(key), |e| e.key() == key).is_some()
     }
 
-    /// Every watched key of a db that is there has changed, except those that `skip` names; a flush leaves
-    /// keys alone that are not there anyway.
-    fn touch_all(&mut self, db: usize, skip: impl Fn(&[u8]) -> bool) {
+    /// Whether a db has a key whose time has not come.
+    fn holds_live(&self, db: usize, key: &[u8]) -> bool {
+        let entry = self.dbs[db].table.find(self.hash(key), |e| e.key() == key);
+        entry.is_some_and(|entry| entry.expire_at().is_none_or(|at| at >= self.now_ms()))
+    }
+
+    /// The watched keys of a db for which `changed` holds have changed.
+    fn touch_all(&mut self, db: usize, changed: impl Fn(&Keyspace, &[u8]) -> bool) {
         let mut watchers: Vec<ClientId> = Vec::new();
         for (key, clients) in &self.dbs[db].watched {
-            if !skip(key) {
+            if changed(self, key) {
                 watchers.extend_from_slice(clients);
             }
         }
@@ -600,7 +632,7 @@ impl Keyspace {
     #[inline]
     pub fn notify(&mut self, class: NotifyFlags, name: &'static str, key: &[u8]) {
         if self.settings.notify.intersects(class) {
-            self.effects.events.push(Event { class, name, db: self.db, key: key.into() });
+            self.effects.raise(class, name, self.db, key);
         }
     }
 

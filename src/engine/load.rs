@@ -157,6 +157,11 @@ impl Engine {
         done
     }
 
+    /// Keys that the load under way has brought so far.
+    pub fn keys_loaded(&self) -> u64 {
+        self.load.as_ref().map_or(0, |load| load.stats.keys)
+    }
+
     /// Says that the file has ended.
     ///
     /// # Errors
@@ -257,7 +262,7 @@ impl Engine {
                 load.at += end as u64 + 1;
             } else if bytes[at] != b'*' {
                 let shown = bytes[at].escape_ascii();
-                return Err(wrong(offset, format!("bad file format: '{shown}' where a command should begin")));
+                return Err(wrong(offset, format!("Bad file format: '{shown}' where a command should begin")));
             } else {
                 match decoder.decode(&bytes[at..], &limits) {
                     Ok(Step::Command { consumed }) => {
@@ -272,7 +277,7 @@ impl Engine {
                         load.at += consumed as u64;
                     }
                     Ok(Step::Incomplete { .. }) => break,
-                    Err(error) => return Err(wrong(offset, format!("bad file format: {error}"))),
+                    Err(error) => return Err(wrong(offset, format!("Bad file format: {error}"))),
                 }
             }
             if self.server.clients[load.client].multi.is_none() {
@@ -285,7 +290,11 @@ impl Engine {
 
     /// Runs one command of a log.
     fn replay(&mut self, id: ClientId, args: Args, reply: &mut Reply) -> Result<(), String> {
-        let command = commands::table().resolve(args).map_err(|error| error.to_string())?;
+        let resolved = commands::table().resolve(args, &commands::Renames::default());
+        let command = resolved.map_err(|unresolved| match commands::table().find(args.at(0)) {
+            None => format!("Unknown command '{}'", String::from_utf8_lossy(args.at(0))),
+            Some(_) => unresolved.error.to_string(),
+        })?;
         let spec = commands::table().row(command);
         reply.buf.clear();
         let client = &mut self.server.clients[id];

@@ -46,6 +46,7 @@ mod transaction;
 use crate::resp::{Decoder, Limits, Reply, Step};
 
 use client::{Client, ClientId, Peer};
+use commands::Renames;
 use config::Config;
 use host::{Ask, Host, LogLevel, Report};
 use keyspace::Keyspace;
@@ -79,9 +80,6 @@ pub struct Outbox {
     pub spare: Vec<Vec<u8>>,
 }
 
-/// List elements larger than this have a node of their own.
-pub(crate) const PACKED_THRESHOLD: usize = 1 << 30;
-
 /// Output buffers larger than this are not kept for reuse.
 const SPARE_BYTES: usize = 64 * 1024;
 
@@ -90,12 +88,14 @@ impl Engine {
     pub fn new(config: Config, host: Host, seed: u64, now: Now) -> Engine {
         let mut rng = Rng::new(seed);
         let (run_id, replication_id) = (rng.hex(40), rng.hex(40));
-        let settings = Settings::new(&config, rng.next(), PACKED_THRESHOLD);
+        let settings = Settings::new(&config, rng.next(), 0);
         let databases = config.databases as usize;
         let mut server = Server::new(config, host, run_id, replication_id);
         (server.started, server.now) = (now, now);
         server.persistence.last_save = now.wall.seconds();
         server.stats.track_latency = server.config.latency_tracking;
+        // A front end that reads a file has refused what is wrong in it.
+        server.renames = Renames::new(&server.config.directives.rename_command).unwrap_or_default();
         let mut keyspace = Keyspace::new(databases, settings, rng);
         keyspace.now = now;
         Engine { keyspace, server, load: None }
@@ -161,13 +161,18 @@ impl Engine {
             if consumed < bytes.len()
                 && let Some(client) = self.server.clients.find_mut(id)
             {
-                client.query.extend_from_slice(&bytes[consumed..]);
+                client.wanted += if client.wanted > 0 { bytes.len() - consumed } else { 0 };
+                client.keep(&bytes[consumed..]);
             }
         } else {
-            client.query.extend_from_slice(bytes);
-            self.run_kept(id);
+            client.keep(bytes);
+            self.server.weigh(id);
+            if self.server.clients.find(id).is_some_and(|client| !client.doomed) {
+                self.run_kept(id);
+            }
         }
         self.check_query_limit(id);
+        self.server.weigh(id);
         self.run_resumed();
     }
 
@@ -242,7 +247,8 @@ impl Engine {
         let mut reply = client.take_reply();
         let before = reply.buf.len();
         let queued = self.server.resumed.len();
-        let mut at = 0;
+        let (mut at, mut wanted) = (0, 0);
+        self.server.running_bytes = bytes.len();
         while at < bytes.len() {
             let Some(_) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
             let limits = Limits { max_bulk_len, unauthenticated: self.server.auth_required(id) };
@@ -265,7 +271,10 @@ impl Engine {
                     }
                 }
                 Ok(Step::Empty { consumed }) => at += consumed,
-                Ok(Step::Incomplete { .. }) => break,
+                Ok(Step::Incomplete { wanted: missing }) => {
+                    wanted = missing;
+                    break;
+                }
                 Err(error) => {
                     self.protocol_error(id, &error, &mut reply);
                     at = bytes.len();
@@ -274,12 +283,14 @@ impl Engine {
         }
         if let Some(client) = self.server.clients.find_mut(id) {
             client.decoder = decoder;
+            client.wanted = wanted;
             let wrote = reply.buf.len() > before;
             self.put_back(id, &mut reply);
             if wrote {
                 self.server.mark_pending(id);
                 self.server.check_output_limit(id);
             }
+            self.server.weigh(id);
         }
         at
     }
@@ -288,7 +299,7 @@ impl Engine {
     fn put_back(&mut self, id: ClientId, reply: &mut Reply) {
         let Some(client) = self.server.clients.find_mut(id) else { return };
         if client.doomed {
-            reply.buf.clear();
+            reply.buf = Vec::new();
         }
         let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
         client.reply.buf.extend_from_slice(&pushed.buf);
@@ -304,9 +315,6 @@ impl Engine {
         let consumed = self.run_bytes(id, &query);
         if let Some(client) = self.server.clients.find_mut(id) {
             query.drain(..consumed);
-            if query.is_empty() && query.capacity() > SPARE_BYTES {
-                query = Vec::new();
-            }
             client.query = query;
         }
     }

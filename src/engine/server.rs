@@ -6,6 +6,7 @@ use crate::resp::{Protocol, Reply};
 
 use super::blocking::Blocking;
 use super::client::{ClientId, Clients, ReplyMode};
+use super::commands::Renames;
 use super::config::Config;
 use super::error::Error;
 use super::host::{Ask, Host, LogLevel, Ticket};
@@ -39,6 +40,12 @@ pub struct Server {
     pub clients: Clients,
     /// Who waits.
     pub blocking: Blocking,
+    /// Bytes that clients take, as far as they have been weighed.
+    pub client_bytes: u64,
+    /// Length of the input whose commands are being run.
+    pub running_bytes: usize,
+    /// What `rename-command` has made of names.
+    pub renames: Renames,
     /// Who listens to which channel.
     pub pubsub: PubSub,
     /// What has been counted.
@@ -57,6 +64,8 @@ pub struct Server {
     pub latency: LatencyMonitor,
     /// When periodic work was done.
     pub clock: Clockwork,
+    /// How long the unit under way has stood still (DEBUG SLEEP inside a transaction): it ends later by that.
+    pub stalled_micros: u64,
     /// Clients that MONITOR.
     pub monitors: Vec<ClientId>,
     /// The pause in force.
@@ -97,6 +106,9 @@ impl Server {
     pub fn new(config: Config, host: Host, run_id: String, replication_id: String) -> Server {
         Server {
             startup_memory: (host.used_memory)(),
+            client_bytes: 0,
+            running_bytes: 0,
+            renames: Renames::default(),
             config,
             host,
             clients: Clients::default(),
@@ -110,6 +122,7 @@ impl Server {
             command_logs: CommandLogs::default(),
             latency: LatencyMonitor::default(),
             clock: Clockwork::default(),
+            stalled_micros: 0,
             monitors: Vec::new(),
             pause: None,
             pause_ended: false,
@@ -163,6 +176,52 @@ impl Server {
         write(&mut client.reply);
         self.mark_pending(id);
         self.check_output_limit(id);
+        self.weigh(id);
+    }
+
+    /// Counts the memory of a client anew, and makes room if all clients take more than they may.
+    pub fn weigh(&mut self, id: ClientId) {
+        let limit = self.config.maxmemory_clients.bytes(self.config.maxmemory);
+        if limit == 0 {
+            return;
+        }
+        let Some(client) = self.clients.find_mut(id) else { return };
+        let bytes = if client.no_evict || client.doomed { 0 } else { client.memory_bytes() };
+        let before = std::mem::replace(&mut client.weighed, bytes);
+        self.client_bytes = (self.client_bytes + bytes as u64).saturating_sub(before as u64);
+        if self.client_bytes > limit {
+            self.evict_clients();
+        }
+    }
+
+    /// Closes the largest clients while all of them together are over `maxmemory-clients`.
+    pub fn evict_clients(&mut self) {
+        let limit = self.config.maxmemory_clients.bytes(self.config.maxmemory);
+        if limit == 0 {
+            return;
+        }
+        let mut sizes: Vec<(usize, ClientId)> = Vec::new();
+        for client in self.clients.iter_mut() {
+            client.weighed = if client.no_evict || client.doomed { 0 } else { client.memory_bytes() };
+            if client.weighed > 0 {
+                sizes.push((client.weighed, client.handle));
+            }
+        }
+        self.client_bytes = sizes.iter().map(|(bytes, _)| *bytes as u64).sum();
+        if self.client_bytes <= limit {
+            return;
+        }
+        sizes.sort_unstable();
+        while self.client_bytes > limit
+            && let Some((bytes, id)) = sizes.pop()
+        {
+            self.client_bytes -= bytes as u64;
+            self.clients[id].weighed = 0;
+            self.stats.evicted_clients += 1;
+            let text = format!("Evicting client: id={} tot-mem={bytes}", self.clients[id].id);
+            self.close_now(id);
+            self.log(LogLevel::Notice, text);
+        }
     }
 
     /// The pause in force, if its time has not run out.
@@ -193,7 +252,8 @@ impl Server {
     pub fn close_now(&mut self, id: ClientId) {
         if let Some(client) = self.clients.find_mut(id) {
             client.doomed = true;
-            client.reply.buf.clear();
+            // The memory is wanted at once, not when the socket is closed.
+            client.reply.buf = Vec::new();
             self.mark_pending(id);
         }
     }

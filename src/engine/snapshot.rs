@@ -241,6 +241,11 @@ impl Engine {
         SnapshotProgress::Done
     }
 
+    /// Keys that the snapshot under way has dealt with.
+    pub fn snapshot_keys_done(&self) -> u64 {
+        self.keyspace.walk.as_ref().map_or(0, |walk| walk.keys_done)
+    }
+
     /// Starts a snapshot that has been asked for, between two units.
     pub(super) fn start_wanted_snapshot(&mut self) {
         if self.keyspace.walk.is_some() || self.server.persistence.snapshot.is_some() {

@@ -4,7 +4,6 @@ use super::Engine;
 use super::blocking::{self, Cause};
 use super::client::ClientId;
 use super::commands;
-use super::host::LogLevel;
 use super::time::{MonoTime, Now};
 
 /// State of the periodic work.
@@ -18,6 +17,9 @@ pub struct Clockwork {
     pub stopped: bool,
     /// Keys and fields only expire when somebody asks for them (DEBUG SET-ACTIVE-EXPIRE 0).
     pub lazy_expire_only: bool,
+    /// How long the host will stall for the command that runs (DEBUG SLEEP inside a transaction): it
+    /// counts as that command's time.
+    pub stalled_nanos: u64,
 }
 
 impl Engine {
@@ -43,7 +45,9 @@ impl Engine {
         let paused = self.server.active_pause().is_some() || self.server.config.import_mode;
         let suspended = paused || self.server.clock.lazy_expire_only;
         let keyspace = &mut self.keyspace;
+        let began = (self.server.host.stopwatch_ns)();
         let more = !suspended && self.server.watch_latency("expire-cycle", |_| keyspace.expire_slice(effort));
+        self.keyspace.stats.expire_nanos += (self.server.host.stopwatch_ns)().saturating_sub(began);
         let freeing = self.keyspace.free_slice();
         let clearing = self.finish_cancelled_walk();
         self.server.clock.busy = more || freeing || clearing;
@@ -85,7 +89,6 @@ impl Engine {
     fn end_stall(&mut self, id: ClientId) {
         let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.clone()) else { return };
         let nanos = self.server.now.mono.nanos.saturating_sub(blocked.since.nanos);
-        self.server.stats.count_command(blocked.command, nanos, false);
         self.server.record_command(id, commands::table().row(blocked.command), blocked.args.as_args(), nanos, 0);
         self.release(id, |reply| reply.ok());
     }
@@ -131,7 +134,8 @@ impl Engine {
         let now = self.server.now.mono;
         let mut idle = Vec::new();
         let mut swollen = Vec::new();
-        for client in self.server.clients.iter() {
+        for client in self.server.clients.iter_mut() {
+            client.trim_query(now);
             let exempt = client.blocked.is_some() || client.is_subscriber() || client.is_monitor;
             if timeout > 0 && !exempt && now.ms_since(client.last_seen) > timeout {
                 idle.push(client.handle);
@@ -147,33 +151,6 @@ impl Engine {
         for id in swollen {
             self.server.check_output_limit(id);
         }
-        self.evict_clients();
-    }
-
-    /// Closes the largest clients while all of them together are over `maxmemory-clients`.
-    fn evict_clients(&mut self) {
-        let config = &self.server.config;
-        let limit = config.maxmemory_clients.bytes(config.maxmemory);
-        if limit == 0 {
-            return;
-        }
-        let mut sizes: Vec<(usize, ClientId)> = self
-            .server
-            .clients
-            .iter()
-            .filter(|c| !c.no_evict && !c.doomed)
-            .map(|c| (c.memory_bytes(), c.handle))
-            .collect();
-        let mut total: u64 = sizes.iter().map(|(bytes, _)| *bytes as u64).sum();
-        sizes.sort_unstable();
-        while total > limit
-            && let Some((bytes, id)) = sizes.pop()
-        {
-            total -= bytes as u64;
-            self.server.stats.evicted_clients += 1;
-            let text = format!("Evicting client: id={} tot-mem={bytes}", self.server.clients[id].id);
-            self.server.close_now(id);
-            self.server.log(LogLevel::Notice, text);
-        }
+        self.server.evict_clients();
     }
 }

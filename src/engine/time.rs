@@ -66,3 +66,12 @@ pub struct Now {
     /// What a stopwatch says.
     pub mono: MonoTime,
 }
+
+impl Now {
+    /// So many microseconds later.
+    pub const fn plus_micros(self, micros: u64) -> Now {
+        let wall = self.wall.micros.saturating_add_unsigned(micros);
+        let mono = self.mono.nanos.saturating_add(micros.saturating_mul(1000));
+        Now { wall: WallTime { micros: wall }, mono: MonoTime { nanos: mono } }
+    }
+}

@@ -43,10 +43,10 @@ impl Pump {
                     let _ = self.configure(now, &changes);
                 }
             }
-            Ask::RewriteConfig { ticket } => {
+            Ask::RewriteConfig { ticket, all } => {
                 let config = self.engine.config().clone();
                 let path = self.files.config.clone();
-                self.storage.run(ticket, move || rewrite(&path, &config));
+                self.storage.run(ticket, move || rewrite(&path, &config, all));
             }
             Ask::Sync => self.storage.ask_sync(&mut self.engine, now),
             Ask::ReloadLog { ticket } => self.reload(now, ticket),
@@ -60,6 +60,9 @@ impl Pump {
         let changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
         if changed("maxclients") {
             process::permits_clients(self.engine.config().maxclients)?;
+        }
+        if changed("oom-score-adj") || changed("oom-score-adj-values") {
+            process::set_oom_score(self.engine.config())?;
         }
         if changed("dir") {
             let dir = Path::new(OsStr::from_bytes(&self.engine.config().dir));
@@ -114,30 +117,37 @@ impl Pump {
     pub(super) fn leave(&mut self, now: Now) {
         process::tell_stopping(self.engine.config().supervised);
         self.storage.finish(now);
+        // Why a start has failed stands in the last line of the log.
+        let orderly = self.exit == Some(std::process::ExitCode::SUCCESS);
+        let say = |text: &str| {
+            if orderly {
+                log::notice(text)
+            }
+        };
         for (listener, _) in self.listeners.drain(..) {
             if let Listener::Unix(_, path) = listener {
-                log::notice("Removing the unix socket file.");
+                say("Removing the unix socket file.");
                 let _ = std::fs::remove_file(path);
             }
         }
         if !self.files.pid.is_empty() {
-            log::notice("Removing the pid file.");
+            say("Removing the pid file.");
             let _ = std::fs::remove_file(OsStr::from_bytes(&self.files.pid));
         }
-        if self.exit == Some(std::process::ExitCode::SUCCESS) {
+        if orderly {
             log::warning("Redis is now ready to exit, bye bye...");
         }
     }
 }
 
 /// Writes the configuration back to its file: a new file beside it, renamed over it.
-fn rewrite(path: &str, config: &Config) -> Result<(), String> {
+fn rewrite(path: &str, config: &Config, all: bool) -> Result<(), String> {
     if path.is_empty() {
         return Err("The server is running without a config file".to_owned());
     }
     let old = std::fs::read(path).unwrap_or_default();
     let users: Vec<Vec<u8>> = config.directives.user.iter().map(|words| words.join(&b' ')).collect();
-    let text = config::rewrite(&old, config, &users);
+    let text = config::rewrite(&old, config, &users, all);
     let path = Path::new(path);
     let temp = path.with_extension(format!("{}.tmp", std::process::id()));
     let written = File::create(&temp).and_then(|mut file| {

@@ -83,6 +83,24 @@ pub fn warning(text: &str) {
     write(LogLevel::Warning, text);
 }
 
+/// Writes text as it is, whatever the level.
+pub fn plain(text: &str) {
+    put(&LOG.lock().unwrap_or_else(PoisonError::into_inner), text);
+}
+
+/// To the file, or to standard output.
+fn put(log: &Log, text: &str) {
+    if let Some(path) = &log.file {
+        if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path) {
+            let _ = file.write_all(text.as_bytes());
+        }
+    } else if !log.daemon {
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(text.as_bytes());
+        let _ = out.flush();
+    }
+}
+
 /// Writes a line. What cannot be written is lost: there is nobody to tell.
 pub fn write(level: LogLevel, text: &str) {
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,15 +121,7 @@ pub fn write(level: LogLevel, text: &str) {
         return;
     }
     let line = format!("{}:M {} {mark} {text}\n", std::process::id(), timestamp());
-    if let Some(path) = &log.file {
-        if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path) {
-            let _ = file.write_all(line.as_bytes());
-        }
-    } else if !log.daemon {
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(line.as_bytes());
-        let _ = out.flush();
-    }
+    put(&log, &line);
     if log.syslog
         && let Ok(text) = CString::new(text)
     {

@@ -49,7 +49,13 @@ fn serve(setup: start::Setup) -> Result<ExitCode, String> {
         .build()
         .map_err(|error| format!("Cannot start the event loop: {error}"))?;
     let clock = Clock::start();
-    log::notice(&format!("Running mode=standalone, port={}.", config.port));
+    match config.always_show_logo {
+        true => start::show_logo(&config),
+        false => log::notice(&format!("Running mode=standalone, port={}.", config.port)),
+    }
+    if let Err(reason) = process::set_oom_score(&config) {
+        log::warning(&reason);
+    }
     let _context = runtime.enter();
     let listeners = listen::open(&config)?;
     let plan = storage::load::plan(&config)?;

@@ -7,9 +7,10 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use crate::engine::config::{Config, Supervised};
+use crate::engine::config::{Config, OomScoreAdj, Supervised};
 use crate::engine::host::{Host, Resources};
 
+use super::log::in_words;
 use super::{clock, log, memory};
 
 /// Files the server needs besides those of its clients.
@@ -120,6 +121,32 @@ pub fn raise_file_limit(config: &mut Config) {
         config.maxclients
     ));
     config.maxclients = fits;
+}
+
+/// Tells the system how readily to end this process when memory is short, as `oom-score-adj` says.
+///
+/// # Errors
+/// In Redis' words: the system does not let this process.
+pub fn set_oom_score(config: &Config) -> Result<(), String> {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    static BASE: std::sync::OnceLock<Option<i32>> = std::sync::OnceLock::new();
+    static ACTIVE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    let read = || std::fs::read_to_string(SCORE).ok().and_then(|text| text.trim().parse().ok());
+    let Some(base) = *BASE.get_or_init(read) else { return Ok(()) };
+    let value = config.oom_score_adj_values[0];
+    let (score, active) = match config.oom_score_adj {
+        OomScoreAdj::No => (base, false),
+        OomScoreAdj::Yes | OomScoreAdj::Relative => ((base + value).clamp(-1000, 1000), true),
+        OomScoreAdj::Absolute => (value.clamp(-1000, 1000), true),
+    };
+    // What was never changed need not be restored.
+    if !ACTIVE.swap(active, std::sync::atomic::Ordering::Relaxed) && !active {
+        return Ok(());
+    }
+    std::fs::write(SCORE, score.to_string()).map_err(|error| {
+        log::warning(&format!("Unable to write oom_score_adj: {}", in_words(&error)));
+        "Failed to apply new oom_score_adj configuration, check server logs.".to_owned()
+    })
 }
 
 /// Whether more files may be opened so that `clients` clients fit.

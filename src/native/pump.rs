@@ -234,7 +234,10 @@ impl Pump {
             Ok(Progress::Done(Some(opened))) => {
                 let (policy, bytes) = (self.engine.config().appendfsync, opened.bytes);
                 self.engine.set_log_enabled(true);
-                self.storage.open_log(opened, self.engine.offset(), policy, now);
+                let offset = self.engine.offset();
+                self.storage.open_log(opened, offset, policy, now);
+                // What the files bring is stored: a shutdown has nothing to wait for.
+                self.engine.report(now, Report::Stored { offset });
                 self.engine.report(now, Report::LogSize { bytes });
             }
             Err(reason) => {

@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::engine::commands::Renames;
 use crate::engine::config::{Config, Invocation, Source, Start, Step};
 use crate::engine::host::Host;
 
@@ -106,6 +107,18 @@ fn enter(mut config: Config, warnings: &[String], config_file: &str, bare: bool)
     Ok(Setup { config, host })
 }
 
+/// What `always-show-logo` asks for. Scripts look for the port and the process in these lines.
+pub fn show_logo(config: &Config) {
+    let redis = String::from_utf8_lossy(&config.haversack_server_version);
+    log::plain(&format!(
+        "\n     .-=====-.      Haversack {}\n    /_________\\     compatible with Redis {redis}\n    |  _____  |     \
+         Running in standalone mode\n    | |__o__| |     Port: {}\n    |_________|     PID: {}\n\n",
+        env!("CARGO_PKG_VERSION"),
+        config.port,
+        std::process::id()
+    ));
+}
+
 /// The line of `--version`, in the form that scripts look for.
 pub fn version() -> String {
     let redis = Config::default().haversack_server_version;
@@ -157,6 +170,7 @@ fn load(start: &Start) -> Result<(Config, Vec<String>, String), String> {
     let mut warnings = Vec::new();
     load_text(&mut config, &start.text(&file, &stdin), &mut warnings, 0)?;
     config.check().map_err(|error| error.to_string())?;
+    Renames::new(&config.directives.rename_command)?;
     Ok((config, warnings, path))
 }
 

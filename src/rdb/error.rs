@@ -48,7 +48,7 @@ impl fmt::Display for RdbErrorKind {
             RdbErrorKind::Magic => f.write_str("wrong signature, this is no RDB file"),
             RdbErrorKind::Version(version) => write!(f, "can't handle RDB format version {version}"),
             RdbErrorKind::Checksum { stored, computed } => {
-                write!(f, "wrong checksum: expected {stored:016x}, the data has {computed:016x}")
+                write!(f, "RDB CRC error: wrong checksum: expected {stored:016x}, the data has {computed:016x}")
             }
             RdbErrorKind::UnknownType(byte) => write!(f, "unknown opcode or type {byte}"),
             RdbErrorKind::Unsupported(kind, name) => {

@@ -193,6 +193,11 @@ impl Decoder {
         self.state != State::Start
     }
 
+    /// How much of the command's bytes has been understood: what stands before the argument under way.
+    pub fn parsed(&self) -> usize {
+        self.pos
+    }
+
     /// Heap bytes in use.
     pub fn bytes(&self) -> usize {
         self.spans.capacity() * size_of::<Span>() + self.inline.bytes()

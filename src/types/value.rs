@@ -17,6 +17,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All types.
+    pub const ALL: [Kind; 5] = [Kind::String, Kind::List, Kind::Set, Kind::Hash, Kind::Zset];
+
+    /// The type of a name, in any case.
+    pub fn named(name: &[u8]) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// What TYPE answers.
     pub const fn name(self) -> &'static str {
         match self {

@@ -267,7 +267,7 @@ impl Home {
                 let result = changes.iter().try_for_each(|(name, value)| state.configure(name, value));
                 state.report(now, Report::Done { ticket, result });
             }
-            Ask::RewriteConfig { ticket } => {
+            Ask::RewriteConfig { ticket, .. } => {
                 let result = Err("The server is running without a config file".to_owned());
                 state.report(now, Report::Done { ticket, result });
             }

@@ -12,7 +12,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::IdbDatabase;
 
 use crate::engine::Engine;
-use crate::engine::config::{AppendFsync, Config};
+use crate::engine::config::{Allowed, AppendFsync, Config};
 use crate::engine::host::{Host, Report};
 use crate::engine::load::{LoadError, LoadKind};
 
@@ -83,6 +83,8 @@ pub async fn open(name: String, options: Options) -> Result<Rc<Home>, Failure> {
 fn engine(policy: Option<AppendFsync>) -> Engine {
     let mut config = Config::default();
     (config.port, config.bind, config.auto_aof_rewrite_min_size) = (0, Vec::new(), REWRITE_BYTES);
+    // There are no strangers here: whoever has a connection is code of the page, which can do anything anyway.
+    config.enable_debug_command = Allowed::Local;
     match policy {
         Some(policy) => (config.appendonly, config.appendfsync) = (true, policy),
         None => config.save.0.clear(),

@@ -6,6 +6,7 @@
 //! stored; a chunk that failed is put again, under the same key, so doing it twice does no harm.
 //! Redis' counterpart: `flushAppendOnlyFile`.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -94,6 +95,8 @@ pub struct Store {
     last_append: MonoTime,
     chunks: VecDeque<Chunk>,
     in_flight: usize,
+    /// The transaction that waits to hear who owns the database, and whether another one has taken its place.
+    looking: Option<(IdbTransaction, Rc<Cell<bool>>)>,
     stored: u64,
     waiters: Vec<Waiter>,
     /// A strict transaction is wanted, even if there is nothing to put.
@@ -125,6 +128,7 @@ impl Store {
             last_append: MonoTime::default(),
             chunks: VecDeque::new(),
             in_flight: 0,
+            looking: None,
             waiters: Vec::new(),
             sync_wanted: false,
             compacted_for_room: false,
@@ -363,6 +367,11 @@ impl Home {
         if puts.is_empty() && !store.sync_wanted {
             return;
         }
+        // One that waits for a callback would hold up what must be complete now, and go with the page.
+        if let Some((transaction, replaced)) = store.looking.take() {
+            replaced.set(true);
+            let _ = transaction.abort();
+        }
         let synced = std::mem::take(&mut store.sync_wanted);
         store.in_flight += 1;
         let durability = if strict { Durability::Strict } else { Durability::Relaxed };
@@ -377,12 +386,17 @@ impl Home {
             }
             Ok((transaction, owner, end))
         });
+        let replaced = Rc::new(Cell::new(false));
+        if let (Ok((transaction, ..)), Flush::Checked) = (&begun, how) {
+            store.looking = Some((transaction.clone(), replaced.clone()));
+        }
         spawn_local(async move {
             let result = match begun {
                 Err(failure) => Err(failure),
                 Ok((_, _, end)) if how == Flush::Blind => end.await,
                 Ok((transaction, owner, end)) => match idb::result(&owner).await {
                     Ok(owner) if owner.as_f64() == Some(epoch as f64) => {
+                        home.looked();
                         match put(&transaction, &puts, epoch).and_then(|()| idb::commit(&transaction)) {
                             Ok(()) => end.await,
                             Err(failure) => Err(failure),
@@ -395,7 +409,25 @@ impl Home {
                     Err(failure) => Err(failure),
                 },
             };
-            home.flushed(&sequences, synced, result);
+            match replaced.get() {
+                true => home.replaced(synced),
+                false => home.flushed(&sequences, synced, result),
+            }
+        });
+    }
+
+    /// The owner is known: the transaction completes on its own from here on.
+    fn looked(self: &Rc<Home>) {
+        self.enter(|state, _| state.store.as_mut().map(|store| store.looking = None));
+    }
+
+    /// A flush has given way to one that puts the same and more.
+    fn replaced(self: &Rc<Home>, synced: bool) {
+        self.enter(|state, _| {
+            if let Some(store) = &mut state.store {
+                store.in_flight -= 1;
+                store.sync_wanted |= synced;
+            }
         });
     }
 
@@ -404,6 +436,7 @@ impl Home {
         self.enter(|state, now| {
             let Some(store) = &mut state.store else { return };
             store.in_flight -= 1;
+            store.looking = None;
             store.settle(sequences, result.is_ok());
             match result {
                 Ok(()) => {

@@ -74,6 +74,7 @@ export async function launch({ profile, url }) {
     async kill() {
       process.kill(-child.pid, "SIGKILL");
       await exited;
+      await gone(child.pid);
       await browser.close().catch(() => {});
     },
     /** An orderly end. */
@@ -84,6 +85,18 @@ export async function launch({ profile, url }) {
       assert.deepEqual(errors.map(String), []);
     },
   };
+}
+
+// A process that waits for the disk dies later than the first of its group, and holds its files until then.
+async function gone(group) {
+  for (;;) {
+    try {
+      process.kill(-group, 0);
+    } catch {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }
 
 function devtoolsAddress(child) {

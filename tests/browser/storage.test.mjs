@@ -347,6 +347,26 @@ test("with `always` a reply comes only after its write is stored, and reads wait
   assert.deepEqual(got, { early: 0, seen: [0, 0] });
 });
 
+test("a page that is hidden stores at once what was just being stored", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://hidden", { appendfsync: "always" });
+    const writes = [];
+    for (let i = 0; i < 5; i += 1) {
+      writes.push(db.call(["INCR", "n"])); // begins a transaction, which looks who the owner is
+      dispatchEvent(new Event("pagehide"));
+      writes.push(db.call(["INCR", "n"]));
+    }
+    const replies = await Promise.all(writes);
+    await db.close();
+    const again = await open("idb://hidden");
+    const result = [replies, await again.call(["GET", "n"]), again.status().recovered, again.status().lastError];
+    await again.close();
+    return result;
+  });
+  assert.deepEqual(got, [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "10", null, null]);
+});
+
 test("no room: one rewrite is tried, then writes are refused, and accepted again when there is room", async () => {
   const page = await blank();
   const got = await page.evaluate(async () => {

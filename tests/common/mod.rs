@@ -220,3 +220,19 @@ impl Client {
         self.call(&args).map_or_else(|error| format!("(lost: {error})"), |value| value.to_string())
     }
 }
+
+/// Whether a reply is what an expected line says: `…` is any text, `{a|b}` alone either of two.
+pub fn fits(expected: &str, got: &str) -> bool {
+    if let Some(inner) = expected.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        return inner.split('|').any(|one| fits(one, got));
+    }
+    let mut parts = expected.split('…');
+    let Some(mut rest) = parts.next().and_then(|first| got.strip_prefix(first)) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}

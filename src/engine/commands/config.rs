@@ -101,16 +101,22 @@ fn follow(call: &mut Call, changes: &Changes) {
     let server = &mut *call.server;
     server.stats.track_latency = server.config.latency_tracking;
     server.trim_command_logs();
+    server.evict_clients();
     if changes.contains("maxmemory") && server.config.maxmemory > 0 {
         eviction::make_room(call.keys, server);
     }
 }
 
 fn config_rewrite(call: &mut Call) -> Outcome {
+    write_back(call, false)
+}
+
+/// Asks the host to write the configuration to its file; with `all`, every parameter.
+pub(super) fn write_back(call: &mut Call, all: bool) -> Outcome {
     if call.server.host.config_file.is_empty() {
         return Err("ERR The server is running without a config file".into());
     }
-    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::RewriteConfig { ticket });
+    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::RewriteConfig { ticket, all });
     if call.may_block() {
         call.block_on(Cause::Host(ticket), MonoTime::NEVER);
     } else {

@@ -6,7 +6,6 @@
 
 mod show;
 
-use crate::engine::PACKED_THRESHOLD;
 use crate::engine::blocking::Cause;
 use crate::engine::call::{Call, Mode};
 use crate::engine::digest::{Digest, value_digest};
@@ -38,6 +37,7 @@ const MANY: usize = usize::MAX;
 
 const TOOLS: &[Tool] = &[
     ("change-repl-id", 2, 2, change_repl_id),
+    ("config-rewrite-force-all", 2, 2, |call| super::config::write_back(call, true)),
     ("dict-resizing", 3, 3, nothing_to_switch),
     ("digest", 2, 2, digest),
     ("digest-value", 2, MANY, digest_value),
@@ -56,8 +56,8 @@ const TOOLS: &[Tool] = &[
     ("quicklist-packed-threshold", 3, 3, quicklist_packed_threshold),
     ("reload", 2, MANY, reload),
     ("replybuffer", 3, 4, nothing_to_switch),
-    ("set-active-expire", 3, 3, set_active_expire),
     ("sdslen", 3, 3, show::sdslen),
+    ("set-active-expire", 3, 3, set_active_expire),
     ("set-disable-deny-scripts", 3, 3, nothing_to_switch),
     ("set-skip-checksum-validation", 3, 3, set_skip_checksum_validation),
     ("sleep", 3, 3, sleep),
@@ -193,6 +193,7 @@ fn sleep(call: &mut Call) -> Outcome {
         let until = MonoTime { nanos: call.keys.now.mono.nanos.saturating_add(micros.saturating_mul(1000)) };
         call.block_on(Cause::Stall, until);
     } else {
+        call.server.clock.stalled_nanos = micros.saturating_mul(1000);
         call.reply.ok();
     }
     Ok(())
@@ -255,7 +256,7 @@ fn quicklist_packed_threshold(call: &mut Call) -> Outcome {
         .filter(|bytes| *bytes <= MOST)
         .and_then(|bytes| usize::try_from(bytes).ok())
         .ok_or("ERR argument must be a memory value bigger than 1 and smaller than 4gb")?;
-    call.keys.settings.list.packed_threshold = if bytes == 0 { PACKED_THRESHOLD } else { bytes };
+    call.keys.settings.list.packed_threshold = bytes;
     call.reply.ok();
     Ok(())
 }
@@ -319,7 +320,7 @@ fn debug_help(call: &mut Call) -> Outcome {
             "RELOAD [NOFLUSH] [MERGE]",
             "    Saves all data and loads them again.",
             "SDSLEN <key>",
-            "    Shows the lengths of a key and of its string.",
+            "    Shows the lengths of a key and of its string value.",
             "SET-ACTIVE-EXPIRE <0|1>",
             "    With 0, keys and fields expire only when somebody asks for them.",
             "SET-SKIP-CHECKSUM-VALIDATION <0|1>",

@@ -158,15 +158,21 @@ fn scan(call: &mut Call) -> Outcome {
     let keys = &*call.keys;
     let seed = keys.seed();
     let mut due: Vec<Box<[u8]>> = Vec::new();
+    // A scan for a type that does not exist looks at nothing.
+    let known = options.type_name.is_none_or(|name| Kind::named(name).is_some());
     scan::reply(call.reply, |reply| {
         let mut shown = 0;
         let visit = |entry: &Entry| {
+            // Whose time has come goes, whether it would have been shown or not.
+            if is_hidden(entry, keys) {
+                if known {
+                    due.push(entry.key().into());
+                }
+                return;
+            }
             let wanted = options.type_name.is_none_or(|name| entry.kind().name().as_bytes().eq_ignore_ascii_case(name));
             if !wanted || !options.shows(entry.key()) {
                 return;
-            }
-            if is_hidden(entry, keys) {
-                return due.push(entry.key().into());
             }
             reply.bulk(entry.key());
             shown += 1;

@@ -303,6 +303,7 @@ fn hrandfield(call: &mut Call) -> Outcome {
             Some(field) => bulk_item(call.reply, field.name),
             None => call.reply.null(),
         },
+        (Some(_), Some((count, _))) if count < -MOST_PICKS => return Err("ERR value is out of range".into()),
         (Some(hash), Some((count, with_values))) => pick(hash, count, with_values, now, &mut random, call.reply),
     }
     call.keys.rng = rng;
@@ -319,7 +320,7 @@ fn pick_count(call: &Call) -> Result<(i64, bool), Error> {
     if call.args.len() > 4 || (with_values && !call.word(3, "WITHVALUES")) {
         return Err(Error::Syntax);
     }
-    if (with_values && count.abs() > i64::MAX / 2) || count < -MOST_PICKS {
+    if with_values && count.abs() > i64::MAX / 2 {
         return Err("ERR value is out of range".into());
     }
     Ok((count, with_values))

@@ -130,8 +130,6 @@ fn latency_histogram(call: &mut Call) -> Outcome {
         // A container stands for its sub-commands too.
         wanted.extend(index..=index + table.row(index).subcommands.len() as u16);
     }
-    wanted.sort_unstable();
-    wanted.dedup();
     let stats = &call.server.stats.commands;
     wanted.retain(|index| stats[usize::from(*index)].histogram.is_some());
     call.reply.map(wanted.len());

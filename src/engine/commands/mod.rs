@@ -95,6 +95,46 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     table
 });
 
+/// What `rename-command` has made of the names of commands, for clients. The log keeps the true names.
+#[derive(Debug, Default)]
+pub struct Renames {
+    /// The row a name means now, in small letters; `None` if it means none any more.
+    names: HashMap<Vec<u8>, Option<u16>, foldhash::fast::FixedState>,
+}
+
+impl Renames {
+    /// Follows the directives in their order.
+    ///
+    /// # Errors
+    /// In Redis' words: there is no such command, or the new name is taken.
+    pub fn new(directives: &[(Vec<u8>, Vec<u8>)]) -> Result<Renames, &'static str> {
+        let mut renames = Renames::default();
+        for (old, new) in directives {
+            let index = renames.find(old).ok_or("No such command in rename-command")?;
+            renames.names.insert(old.to_ascii_lowercase(), None);
+            if !new.is_empty() {
+                if renames.find(new).is_some() {
+                    return Err("Target command name already exists");
+                }
+                renames.names.insert(new.to_ascii_lowercase(), Some(index));
+            }
+        }
+        Ok(renames)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The top-level command of this name, in any case.
+    fn find(&self, name: &[u8]) -> Option<u16> {
+        match self.names.get(&name.to_ascii_lowercase()) {
+            Some(index) => *index,
+            None => table().find(name),
+        }
+    }
+}
+
 /// The command table.
 pub fn table() -> &'static Table {
     &TABLE
@@ -156,26 +196,44 @@ impl Table {
 
     /// The row that a request means, with its arity checked.
     #[inline]
-    pub fn resolve(&self, args: Args) -> Result<u16, Error> {
-        let Some(mut index) = self.find(args.at(0)) else { return Err(unknown_command(args)) };
+    pub fn resolve(&self, args: Args, renames: &Renames) -> Result<u16, Unresolved> {
+        let nothing = |error| Unresolved { command: None, error };
+        let found = match renames.is_empty() {
+            true => self.find(args.at(0)),
+            false => renames.find(args.at(0)),
+        };
+        let Some(mut index) = found else { return Err(nothing(unknown_command(args))) };
         let mut spec = self.row(index);
         if !spec.subcommands.is_empty()
             && let Some(word) = args.get(1)
         {
-            index = self.subcommand(index, word).ok_or_else(|| Error::unknown_subcommand(spec.name, word))?;
+            let unknown = || nothing(Error::unknown_subcommand(spec.name, word));
+            index = self.subcommand(index, word).ok_or_else(unknown)?;
             spec = self.row(index);
         }
         if !spec.arity_fits(args.len()) {
-            return Err(Error::Arity(spec.full_name.to_owned()));
+            return Err(Unresolved { command: Some(index), error: Error::Arity(spec.full_name.to_owned()) });
         }
         Ok(index)
     }
 }
 
+/// A request that no row can run.
+pub struct Unresolved {
+    /// The row it means, if there is one: then its arity is wrong.
+    pub command: Option<u16>,
+    /// What to answer.
+    pub error: Error,
+}
+
 /// "ERR unknown command …", with as much of the request as fits.
 fn unknown_command(args: Args) -> Error {
     const SHOWN: usize = 128;
-    let cut = |bytes: &[u8], len: usize| String::from_utf8_lossy(&bytes[..bytes.len().min(len)]).into_owned();
+    let cut = |bytes: &[u8], len: usize| {
+        // Redis shows words as C strings: up to a NUL.
+        let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(&bytes[..bytes.len().min(len)]).into_owned()
+    };
     let mut shown = String::new();
     for arg in args.from(1).iter() {
         if shown.len() >= SHOWN {

@@ -92,8 +92,8 @@ fn is_lazy_flush(call: &Call) -> Result<bool, Error> {
 fn flushdb(call: &mut Call) -> Outcome {
     let lazy = is_lazy_flush(call)?;
     let db = call.keys.db;
-    call.keys.effects.dirty += call.keys.flush(db, lazy) as u64;
-    call.keys.effects.propagate = Propagate::Always;
+    let keys = call.keys.flush(db, lazy);
+    count_flushed(call, keys, lazy);
     call.reply.ok();
     Ok(())
 }
@@ -101,8 +101,7 @@ fn flushdb(call: &mut Call) -> Outcome {
 fn flushall(call: &mut Call) -> Outcome {
     let lazy = is_lazy_flush(call)?;
     let keys: usize = (0..call.keys.dbs.len()).map(|db| call.keys.flush(db, lazy)).sum();
-    call.keys.effects.dirty += keys as u64;
-    call.keys.effects.propagate = Propagate::Always;
+    count_flushed(call, keys, lazy);
     // The snapshot on disk, and one under way, hold what has just been thrown away.
     if call.mode != Mode::Replay {
         cancel_save(call);
@@ -112,6 +111,16 @@ fn flushall(call: &mut Call) -> Outcome {
     }
     call.reply.ok();
     Ok(())
+}
+
+/// Redis frees in the background even what a client flushes synchronously, except in a transaction: such
+/// keys count as freed lazily.
+fn count_flushed(call: &mut Call, keys: usize, lazy: bool) {
+    call.keys.effects.dirty += keys as u64;
+    call.keys.effects.propagate = Propagate::Always;
+    if lazy || call.may_block() {
+        call.keys.stats.lazyfreed += keys as u64;
+    }
 }
 
 fn swapdb(call: &mut Call) -> Outcome {

@@ -54,9 +54,18 @@ pub fn sintercard(call: &mut Call) -> Outcome {
 pub fn sinterstore(call: &mut Call) -> Outcome {
     let limits = call.keys.settings.set;
     let sets = sources(call.keys, call.args.from(2))?;
-    let mut result = Set::new();
+    // An intset if the smallest set is one; else it starts packed, and may turn out to be one.
+    let of_ints =
+        sets.iter().copied().flatten().min_by_key(|set| set.len()).is_some_and(|set| set.encoding() == "intset");
+    let mut result = if of_ints { Set::new() } else { Set::with_hint(b"", 0, &limits) };
     for member in common(&sets) {
         result.add_item(member, &limits);
+    }
+    if result.encoding() != "intset" && result.len() <= limits.intset_entries {
+        let mut ints = Set::new();
+        if result.iter().all(|member| ints.add_item(member, &limits) && ints.encoding() == "intset") {
+            result = ints;
+        }
     }
     store_set(call, "sinterstore", result);
     Ok(())
@@ -169,7 +178,11 @@ fn visit_difference(sets: &[Option<&Set>], mut visit: impl FnMut(Item)) {
 /// The members that any of the sets has.
 fn union(sets: &[&Set], limits: &SetLimits) -> Set {
     let mut result = Set::new();
-    result.expect(sets.iter().map(|set| set.len()).max().unwrap_or(0), limits);
+    // Grows once if nothing small will do.
+    let largest = sets.iter().map(|set| set.len()).max().unwrap_or(0);
+    if largest > limits.intset_entries.max(limits.pack.entries) {
+        result.expect(largest, limits);
+    }
     for member in sets.iter().flat_map(|set| set.iter()) {
         result.add_item(member, limits);
     }

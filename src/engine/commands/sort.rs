@@ -232,7 +232,9 @@ fn load(keys: &mut Keyspace, key: &[u8], request: &mut Request) -> Result<(Owned
         Some(ValueRef::Zset(zset)) if request.unsorted => {
             let part = request.shown(zset.len());
             shown = 0..part.len();
-            zset.range(part, request.descending).for_each(|(member, _)| push(member));
+            let len = zset.len();
+            let ranks = if request.descending { len - part.end..len - part.start } else { part };
+            zset.range(ranks, request.descending).for_each(|(member, _)| push(member));
         }
         Some(ValueRef::Zset(zset)) => {
             zset.iter().for_each(|(member, _)| push(member));

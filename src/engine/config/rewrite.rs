@@ -18,10 +18,12 @@ const DIRECTIVES: [&str; 5] = ["include", "rename-command", "user", "loadmodule"
 
 /// The new text of a configuration file whose text was `old`. `users` are the ACL users, each in
 /// the form `<name> <rule>…`; they are left out when an ACL file is in use.
-pub fn rewrite(old: &[u8], config: &Config, users: &[Text]) -> Text {
+/// With `all`, parameters at their defaults are written too.
+pub fn rewrite(old: &[u8], config: &Config, users: &[Text], all: bool) -> Text {
     let mut file = File::read(old);
     for row in PARAMS {
-        let lines = (row.field)(config).rewrite(&row.kind, &row.show_default());
+        let mut lines = (row.field)(config).rewrite(&row.kind, &row.show_default());
+        lines.iter_mut().for_each(|line| line.force |= all && !row.hidden);
         file.write(row.name, lines);
     }
     let users = if config.aclfile.is_empty() { users } else { &[] };

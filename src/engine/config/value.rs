@@ -504,6 +504,9 @@ impl ShutdownOptions {
 impl Setting for ShutdownOptions {
     fn assign(&mut self, _: &Kind, args: &[&[u8]]) -> Result<(), Reason> {
         let mut options = ShutdownOptions::default();
+        if args.is_empty() {
+            return Err(one_of(["default", "save", "nosave", "now", "force"].into_iter()));
+        }
         for word in args {
             let mut known = word.eq_ignore_ascii_case(b"default");
             for (name, flag) in options.fields() {

@@ -23,6 +23,9 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     lines.field("expired_subkeys", keys.stats.expired_fields);
     lines.field("expired_keys", keys.stats.expired);
+    lines.field("expired_stale_perc", format!("{:.2}", keys.stats.stale_ratio * 100.0));
+    lines.field("expired_time_cap_reached_count", keys.stats.expire_slices_full);
+    lines.field("expire_cycle_cpu_milliseconds", keys.stats.expire_nanos / 1_000_000);
     lines.field("evicted_keys", keys.stats.evicted);
     lines.field("evicted_clients", stats.evicted_clients);
     lines.zeros(&["evicted_scripts"]);

@@ -263,6 +263,10 @@ pub struct Loader {
     said: Instant,
     loaded: u64,
     total: u64,
+    /// What `key-load-delay` leaves of a piece, from an offset on.
+    rest: Option<(Vec<u8>, usize)>,
+    /// Keys that have been delayed.
+    delayed: u64,
 }
 
 /// How a slice of loading ended.
@@ -303,6 +307,8 @@ impl Loader {
             said: now,
             loaded: 0,
             total,
+            rest: None,
+            delayed: 0,
         })
     }
 
@@ -317,15 +323,29 @@ impl Loader {
                 engine.begin_file(source.kind);
                 self.begun = true;
             }
-            match self.pieces.try_recv() {
+            let (piece, at) = match self.rest.take() {
+                Some((bytes, at)) => (Ok(Piece::Bytes(bytes)), at),
+                None => (self.pieces.try_recv(), 0),
+            };
+            match piece {
                 Err(TryRecvError::Empty) => return Ok(Progress::Wait),
                 Err(TryRecvError::Disconnected) => return Err("The loading thread has ended too early".to_owned()),
                 Ok(Piece::Failed(error)) => {
                     return Err(format!("Can't read {}: {}", source.path.display(), in_words(&error)));
                 }
                 Ok(Piece::Bytes(bytes)) => {
-                    self.loaded += bytes.len() as u64;
-                    engine.load(now, &bytes).map_err(|error| refusal(source, &error))?;
+                    let slow = engine.config().key_load_delay > 0;
+                    let step = if slow { engine.config().loading_process_events_interval_bytes } else { u32::MAX };
+                    let end = bytes.len().min(at.saturating_add(step as usize));
+                    self.loaded += (end - at) as u64;
+                    engine.load(now, &bytes[at..end]).map_err(|error| refusal(source, &error))?;
+                    if end < bytes.len() {
+                        self.rest = Some((bytes, end));
+                    }
+                    if slow {
+                        self.delay(engine);
+                        return Ok(Progress::More);
+                    }
                     self.say_progress();
                 }
                 Ok(Piece::End) => {
@@ -341,6 +361,14 @@ impl Loader {
             }
         }
         self.finish(engine, now)
+    }
+
+    /// Makes the keys loaded since the last time take as long as `key-load-delay` says.
+    fn delay(&mut self, engine: &Engine) {
+        let keys = engine.keys_loaded();
+        let micros = engine.config().key_load_delay.max(0) as u64;
+        std::thread::sleep(Duration::from_micros(micros.saturating_mul(keys.saturating_sub(self.delayed))));
+        self.delayed = keys;
     }
 
     fn say_progress(&mut self) {
@@ -422,6 +450,15 @@ fn mend(source: &Source, error: &LoadError, config: &Config) -> Result<(), Strin
 /// Says what is wrong with a file, and what to do.
 fn refusal(source: &Source, error: &LoadError) -> String {
     let path = source.path.display();
+    // These words are looked for by those who watch logs.
+    if let LoadError::Log { reason, .. } = error {
+        let what = ["Unknown command", "Bad file format"].into_iter().find(|what| reason.starts_with(what));
+        let what = what.map_or("Bad file format", |what| if what.starts_with('U') { reason } else { what });
+        return format!(
+            "{what} reading the append only file {path}: {error}. Make a backup of the file, then mend it with: \
+             redis-check-aof --fix <file>. Exiting."
+        );
+    }
     let (kind, tool) = match error {
         LoadError::Snapshot(_) => ("snapshot", "redis-check-rdb"),
         _ => ("append only file", "redis-check-aof"),

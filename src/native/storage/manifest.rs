@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::config::{parse_line, quote};
 
+/// Lines that are longer are not ours.
+const LONGEST_LINE: usize = 1024;
+
 /// A file of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -40,23 +43,29 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Manifest, String> {
         let mut manifest = Manifest::default();
         for (number, line) in text.lines().enumerate() {
-            if line.is_empty() || line.starts_with('#') {
+            if line.starts_with('#') {
                 continue;
             }
             let wrong = |what: &str| format!("line {}: {what}: '{line}'", number + 1);
+            if line.is_empty() {
+                return Err(wrong("The AOF manifest file is invalid format"));
+            }
+            if line.len() > LONGEST_LINE {
+                return Err(format!("line {}: The AOF manifest file contains too long line", number + 1));
+            }
             manifest.read_line(line).map_err(wrong)?;
         }
         if manifest.base.is_none() && manifest.parts.is_empty() && manifest.history.is_empty() {
-            return Err("the manifest names no files".to_owned());
+            return Err("Found an empty AOF manifest".to_owned());
         }
         Ok(manifest)
     }
 
     fn read_line(&mut self, line: &str) -> Result<(), &'static str> {
-        let words = parse_line(line.as_bytes()).ok_or("a quote is not closed")?;
+        let words = parse_line(line.as_bytes()).ok_or("The AOF manifest file is invalid format")?;
         let (pairs, rest) = words.as_chunks::<2>();
         if !rest.is_empty() {
-            return Err("a word without a value");
+            return Err("The AOF manifest file is invalid format");
         }
         let (mut name, mut seq, mut kind) = (None, None, None);
         for [key, value] in pairs {
@@ -68,22 +77,24 @@ impl Manifest {
                 _ => {} // newer versions add offsets
             }
         }
-        let name = name.filter(|name| !name.is_empty() && !name.contains('/')).ok_or("not a file name")?;
-        let seq = seq.ok_or("not a sequence number")?;
+        let name = name
+            .filter(|name| !name.is_empty() && !name.contains('/'))
+            .ok_or("File can't be a path, just a filename")?;
+        let seq = seq.ok_or("The AOF manifest file is invalid format")?;
         let part = Part { name, seq };
         match kind {
-            Some('b') if self.base.is_some() => return Err("a second base file"),
+            Some('b') if self.base.is_some() => return Err("Found duplicate base file information"),
             Some('b') => {
                 self.last_base = self.last_base.max(seq);
                 self.base = Some(part);
             }
-            Some('i') if seq <= self.last_part => return Err("sequence numbers do not ascend"),
+            Some('i') if seq <= self.last_part => return Err("Found a non-monotonic sequence number"),
             Some('i') => {
                 self.last_part = seq;
                 self.parts.push(part);
             }
             Some('h') => self.history.push(part),
-            _ => return Err("an unknown type of file"),
+            _ => return Err("Unknown AOF file type"),
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::config::{AppendFsync, Config};
@@ -57,6 +58,9 @@ struct Pull {
     complete: bool,
     /// Nothing else is served meanwhile.
     at_once: bool,
+    /// When it began, and how long `rdb-key-save-delay` makes each key take.
+    began: Instant,
+    key_delay: Duration,
     spare: Vec<Vec<u8>>,
 }
 
@@ -229,7 +233,10 @@ impl Storage {
         self.last_id += 1;
         let id = self.last_id;
         self.worker.submit(Job::BeginSnapshot { id, path, flush });
-        self.pull = Some(Pull { id, kind, ahead: 0, complete: false, at_once: false, spare: Vec::new() });
+        let key_delay = Duration::from_micros(engine.config().rdb_key_save_delay.max(0) as u64);
+        let began = Instant::now();
+        let (complete, at_once, spare) = (false, false, Vec::new());
+        self.pull = Some(Pull { id, kind, ahead: 0, complete, at_once, began, key_delay, spare });
     }
 
     /// The log goes on in a new part.
@@ -269,8 +276,13 @@ impl Storage {
         if pull.complete || pull.ahead >= CHUNKS_AHEAD {
             return false;
         }
+        let next = u32::try_from(engine.snapshot_keys_done() + 1).unwrap_or(u32::MAX);
+        let slow = !pull.key_delay.is_zero() && !pull.at_once;
+        if slow && pull.began + pull.key_delay.saturating_mul(next) > Instant::now() {
+            return false;
+        }
         let mut piece = pull.spare.pop().unwrap_or_default();
-        let progress = engine.snapshot_chunk(CHUNK_BYTES, &mut piece);
+        let progress = engine.snapshot_chunk(if slow { 1 } else { CHUNK_BYTES }, &mut piece);
         if !piece.is_empty() {
             pull.ahead += 1;
             self.worker.submit(Job::Chunk(piece));

@@ -47,8 +47,11 @@ pub fn write(call: &Call, id: ClientId, out: &mut Vec<u8>) {
     figure("ssub", client.shard_channels.len() as i64);
     figure("multi", client.multi.as_ref().map_or(-1, |multi| multi.queue.len() as i64));
     figure("watch", client.watched.len() as i64);
-    figure("qbuf", client.query.len() as i64);
-    figure("qbuf-free", (client.query.capacity() - client.query.len()) as i64);
+    // What is being run has not left the buffer yet.
+    let kept = client.query.len().saturating_sub(client.decoder.parsed());
+    let query = if running { call.server.running_bytes } else { kept };
+    figure("qbuf", query as i64);
+    figure("qbuf-free", client.query.capacity().saturating_sub(query) as i64);
     figure("argv-mem", argument_bytes as i64);
     figure("multi-mem", client.multi.as_ref().map_or(0, |multi| multi.bytes as i64));
     figure("rbs", reply.buf.capacity() as i64);

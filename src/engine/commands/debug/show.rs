@@ -55,6 +55,21 @@ fn node_bytes(node: NodeRef) -> usize {
     }
 }
 
+/// The lengths of a key and of its string, and how many bytes each takes. Nothing is kept in reserve; a short
+/// string lies in the key's own allocation.
+pub fn sdslen(call: &mut Call) -> Outcome {
+    let entry = call.keys.peek(call.args.at(2)).ok_or(Error::NoSuchKey)?;
+    let ValueRef::String(value) = entry.value() else { return Err("ERR Not an sds encoded string.".into()) };
+    let value_bytes = if encoding(entry) == "raw" { value.len() } else { 0 };
+    call.reply.simple(format!(
+        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{}, val_sds_avail:0, val_zmalloc: {value_bytes}",
+        entry.key().len(),
+        entry.heap_bytes() - value_bytes,
+        value.len(),
+    ));
+    Ok(())
+}
+
 /// The listpack that a value is, if it is one.
 fn listpack_of(entry: &Entry) -> Option<&Listpack> {
     match entry.value() {
@@ -246,21 +261,5 @@ pub fn protocol(call: &mut Call) -> Outcome {
                 .into());
         }
     }
-    Ok(())
-}
-
-/// DEBUG SDSLEN: the lengths of a key and of its string. Neither has room to spare here.
-pub fn sdslen(call: &mut Call) -> Outcome {
-    let key = call.args.at(2);
-    let Some(entry) = call.keys.peek(key) else { return Err(Error::NoSuchKey) };
-    let ValueRef::String(bytes) = entry.value() else { return Err("ERR Not an sds encoded string.".into()) };
-    let text = format!(
-        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{}, val_sds_avail:0, val_zmalloc: {}",
-        key.len(),
-        entry.heap_bytes(),
-        bytes.len(),
-        bytes.len()
-    );
-    call.reply.simple(text);
     Ok(())
 }
