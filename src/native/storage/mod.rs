@@ -144,8 +144,9 @@ impl Storage {
     /// Reports when everything so far is durable.
     pub fn ask_sync(&mut self, engine: &mut Engine, now: Now) {
         match &self.log {
-            Some(_) => self.sync_asked = true,
-            None => {
+            Some(log) if !log.appender.is_synced() => self.sync_asked = true,
+            // Nothing is left to be written, so no flush would come to report.
+            _ => {
                 let offset = engine.offset();
                 engine.report(now, Report::Stored { offset });
             }
