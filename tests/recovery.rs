@@ -444,14 +444,14 @@ fn wrong_manifests_are_refused() {
     let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
     let good = std::fs::read_to_string(&manifest).unwrap();
     let cases: [(&str, &[&str]); 8] = [
-        ("", &["names no files"]),
+        ("", &["empty AOF manifest"]),
         ("hello\n", &["line 1", "hello"]),
-        ("file a seq 1 type b\nfile b seq 2 type b\n", &["line 2", "second base"]),
-        ("file a seq 1 type b\nfile c seq 2 type i\nfile b seq 1 type i\n", &["line 3", "ascend"]),
-        ("file ../dump.rdb seq 1 type b\n", &["line 1", "file name"]),
-        ("file a seq x type b\n", &["line 1", "sequence"]),
-        ("file a seq 1 type z\n", &["line 1", "type"]),
-        ("file \"a seq 1 type b\n", &["line 1", "quote"]),
+        ("file a seq 1 type b\nfile b seq 2 type b\n", &["line 2", "duplicate base file"]),
+        ("file a seq 1 type b\nfile c seq 2 type i\nfile b seq 1 type i\n", &["line 3", "non-monotonic"]),
+        ("file ../dump.rdb seq 1 type b\n", &["line 1", "just a filename"]),
+        ("file a seq x type b\n", &["line 1", "invalid format"]),
+        ("file a seq 1 type z\n", &["line 1", "Unknown AOF file type"]),
+        ("file \"a seq 1 type b\n", &["line 1", "invalid format"]),
     ];
     for (text, words) in cases {
         std::fs::write(&manifest, text).unwrap();
