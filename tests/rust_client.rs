@@ -62,7 +62,9 @@ fn pipelines_and_transactions() {
     each(|server, protocol| {
         let mut con = connect(server, protocol);
         let mut pipe = redis::pipe();
-        (0..3000).for_each(|n| drop(pipe.set(n, n).ignore().incr(n, 1)));
+        for n in 0..3000 {
+            pipe.set(n, n).ignore().incr(n, 1);
+        }
         let sums: Vec<i64> = pipe.query(&mut con).unwrap();
         assert!(sums.into_iter().eq(1..=3000));
         let (one, two): (i64, i64) = redis::pipe().atomic().incr("a", 1).incr("a", 1).query(&mut con).unwrap();
@@ -97,7 +99,7 @@ fn messages_and_blocking_pops() {
         assert_eq!(con.publish::<_, _, usize>("news", "hello").unwrap(), 1);
         assert_eq!(con.publish::<_, _, usize>("other", "x").unwrap(), 1);
         let message = subscription.get_message().unwrap();
-        assert_eq!((message.get_channel_name(), &message.get_payload_bytes()[..]), ("news", &b"hello"[..]));
+        assert_eq!((message.get_channel_name(), message.get_payload_bytes()), ("news", &b"hello"[..]));
         let message = subscription.get_message().unwrap();
         assert_eq!(message.get_pattern::<String>().unwrap(), "o*");
         subscription.unsubscribe("news").unwrap();

@@ -119,7 +119,8 @@ impl Engine {
         if effects.is_quiet() {
             return;
         }
-        let streamed = effects.take_stream(&mut self.server.stream) as u64;
+        let stamp = self.server.config.aof_timestamp_enabled.then(|| self.server.now.wall.seconds());
+        let streamed = effects.take_stream(&mut self.server.stream, stamp) as u64;
         self.server.offset += streamed;
         self.server.persistence.log_current_bytes += streamed;
         for id in effects.watchers.drain(..) {

@@ -53,6 +53,8 @@ pub struct Effects {
     commands: usize,
     /// The db that the stream's reader has selected; `None` at the start of a log.
     selected: Option<usize>,
+    /// The unix time last noted in the stream.
+    stamped: Option<i64>,
 }
 
 impl Default for Effects {
@@ -67,6 +69,7 @@ impl Default for Effects {
             unit: Vec::new(),
             commands: 0,
             selected: None,
+            stamped: None,
         }
     }
 }
@@ -105,16 +108,20 @@ impl Effects {
 
     /// Makes the next command in the stream select its db again: a reader starts here.
     pub fn forget_selected(&mut self) {
-        self.selected = None;
+        (self.selected, self.stamped) = (None, None);
     }
 
     /// Ends the unit's stream part: moves it to `out`, wrapped in MULTI and EXEC if it is more than one
-    /// command. Returns the bytes added.
-    pub fn take_stream(&mut self, out: &mut Vec<u8>) -> usize {
+    /// command. `stamp` is a unix time to note before it, unless the last note has it. Returns the bytes added.
+    pub fn take_stream(&mut self, out: &mut Vec<u8>, stamp: Option<i64>) -> usize {
         if self.commands == 0 {
             return 0;
         }
         let before = out.len();
+        if let Some(seconds) = stamp.filter(|_| stamp != self.stamped) {
+            out.extend_from_slice(format!("#TS:{seconds}\r\n").as_bytes());
+            self.stamped = stamp;
+        }
         if self.commands > 1 {
             out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
             out.append(&mut self.unit);

@@ -104,8 +104,9 @@ fn lfu_minutes(now: Now) -> u32 {
     (now.wall.seconds() / 60) as u32 & 0xffff
 }
 
-/// Evicts until memory is below `maxmemory`, within a bounded number of steps. False if it is still
-/// above and nothing more can go.
+/// Evicts until memory is below `maxmemory`, or until it has done as many steps as
+/// `maxmemory-eviction-tenacity` allows: then ticks go on, so that a limit set far too low holds nobody up.
+/// False if memory is still above and nothing more can go.
 pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
     let over = |server: &Server| (server.host.used_memory)() as u64 > server.config.maxmemory;
     if !over(server) {
@@ -118,13 +119,22 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
     let selected = keys.db;
     let mut evicted = false;
     let began = (server.host.stopwatch_ns)();
-    while over(server) {
+    let mut steps = match server.config.maxmemory_eviction_tenacity {
+        100 => u64::MAX,
+        tenacity => STEPS_PER_TENACITY * (u64::from(tenacity) + 1),
+    };
+    let mut stuck = false;
+    while !stuck && steps > 0 && over(server) {
+        steps -= 1;
         // What was unlinked but not freed yet still counts: more victims would be too many.
         if !keys.garbage.is_empty() {
             keys.free_slice();
             continue;
         }
-        let Some((db, key)) = keys.choose_victim(samples) else { break };
+        let Some((db, key)) = keys.choose_victim(samples) else {
+            stuck = true;
+            continue;
+        };
         keys.db = db;
         server.watch_latency("eviction-del", |_| keys.evict(&key));
         evicted = true;
@@ -132,8 +142,12 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
     keys.db = selected;
     server.note_latency("eviction-cycle", (server.host.stopwatch_ns)().saturating_sub(began));
     server.stats.eviction_cycles += u64::from(evicted);
-    !over(server)
+    server.clock.busy |= !stuck && over(server);
+    !stuck || !over(server)
 }
+
+/// Victims, or slices of what is being freed, per unit of `maxmemory-eviction-tenacity`.
+const STEPS_PER_TENACITY: u64 = 64;
 
 impl Keyspace {
     /// The best of a few random keys of all dbs, by the policy.

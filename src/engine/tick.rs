@@ -4,6 +4,7 @@ use super::Engine;
 use super::blocking::{self, Cause};
 use super::client::ClientId;
 use super::commands;
+use super::eviction;
 use super::time::{MonoTime, Now};
 
 /// State of the periodic work.
@@ -51,6 +52,9 @@ impl Engine {
         let freeing = self.keyspace.free_slice();
         let clearing = self.finish_cancelled_walk();
         self.server.clock.busy = more || freeing || clearing;
+        if self.server.config.maxmemory > 0 && !paused {
+            eviction::make_room(&mut self.keyspace, &mut self.server);
+        }
         self.settle_effects();
         // One that waited for a cancelled walk to end.
         self.start_wanted_snapshot();

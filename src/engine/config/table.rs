@@ -151,9 +151,9 @@ fn text(value: &str) -> Text {
 
 #[rustfmt::skip]
 parameters! {
-    acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels, Kind::Choice, Rw, Engine;
-    aclfile: Text = text(""), TEXT, Immutable, Host;
-    acllog_max_len: u64 = 128, int(0, MAX), Rw, Engine;
+    acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels, Kind::Choice, Rw, Nobody;
+    aclfile: Text = text(""), TEXT, Immutable, Nobody;
+    acllog_max_len: u64 = 128, int(0, MAX), Rw, Nobody;
     active_defrag_cycle_max: u32 = 25, int(1, 99), Rw, Nobody;
     active_defrag_cycle_min: u32 = 1, int(1, 99), Rw, Nobody;
     active_defrag_cycle_us: u32 = 500, int(0, 100_000), Rw, Nobody;
@@ -170,19 +170,19 @@ parameters! {
     aof_rewrite_cpulist: Text = text(""), TEXT, Immutable, Nobody => ["aof_rewrite_cpulist"];
     aof_rewrite_incremental_fsync: bool = true, Kind::Bool, Rw, Host;
     aof_timestamp_enabled: bool = false, Kind::Bool, Rw, Engine;
-    aof_use_rdb_preamble: bool = true, Kind::Bool, Rw, Engine;
+    aof_use_rdb_preamble: bool = true, Kind::Bool, Rw, Nobody;
     appenddirname: Text = text("appendonlydir"), APPENDDIRNAME, Immutable, Host;
     appendfilename: Text = text("appendonly.aof"), APPENDFILENAME, Immutable, Host;
     appendfsync: AppendFsync = AppendFsync::EverySec, Kind::Choice, Rw, Host;
     appendonly: bool = false, Kind::Bool, Rw, Host, deny_loading;
     auto_aof_rewrite_min_size: u64 = 64 << 20, memory(0), Rw, Host;
     auto_aof_rewrite_percentage: u32 = 100, int(0, I32), Rw, Host;
-    availability_zone: Text = text(""), TEXT, Rw, Engine;
+    availability_zone: Text = text(""), TEXT, Rw, Nobody;
     bgsave_cpulist: Text = text(""), TEXT, Immutable, Nobody => ["bgsave_cpulist"];
     bind: Vec<Text> = vec![text("*"), text("-::*")], Kind::Many, Rw, Host;
     bind_source_addr: Text = text(""), TEXT, Rw, Nobody;
     bio_cpulist: Text = text(""), TEXT, Immutable, Nobody => ["bio_cpulist"];
-    busy_reply_threshold: u64 = 5000, int(0, MAX), Rw, Engine => ["lua-time-limit"];
+    busy_reply_threshold: u64 = 5000, int(0, MAX), Rw, Nobody => ["lua-time-limit"];
     client_default_resp: u32 = 2, int(2, 3), Rw, Nobody, hidden;
     client_output_buffer_limit: OutputLimits = OutputLimits::default(), Kind::Many, Rw, Engine;
     client_query_buffer_limit: u64 = 1 << 30, umemory(1 << 20), Rw, Engine;
@@ -233,7 +233,7 @@ parameters! {
     dynamic_hz: bool = true, Kind::Bool, Rw, Nobody;
     enable_debug_assert: bool = false, Kind::Bool, Immutable, Nobody, hidden;
     enable_debug_command: Allowed = Allowed::No, Kind::Choice, Immutable, Engine;
-    enable_module_command: Allowed = Allowed::No, Kind::Choice, Immutable, Engine;
+    enable_module_command: Allowed = Allowed::No, Kind::Choice, Immutable, Nobody;
     enable_protected_configs: Allowed = Allowed::No, Kind::Choice, Immutable, Engine;
     extended_redis_compatibility: bool = false, Kind::Bool, Rw, Nobody;
     hash_max_listpack_entries: u64 = 512, uint(0, MAX), Rw, Engine => ["hash-max-ziplist-entries"];
@@ -242,9 +242,9 @@ parameters! {
     haversack_server_name: Text = text("redis"), TEXT, Immutable, Engine, hidden;
     haversack_server_version: Text = text("8.2.3"), TEXT, Immutable, Engine, hidden;
     hide_user_data_from_log: bool = false, Kind::Bool, Rw, Nobody;
-    hll_sparse_max_bytes: u64 = 3000, umemory(0), Rw, Engine;
+    hll_sparse_max_bytes: u64 = 3000, umemory(0), Rw, Nobody;
     hz: u32 = 10, int(0, I32), Rw, Engine;
-    ignore_warnings: Text = text(""), TEXT, Rw, Host;
+    ignore_warnings: Text = text(""), TEXT, Rw, Nobody;
     import_mode: bool = false, Kind::Bool, Rw, Engine;
     io_threads: u32 = 1, int(1, 128), Immutable, Nobody;
     io_threads_do_reads: bool = false, Kind::Bool, Immutable, Nobody, hidden;
@@ -263,7 +263,7 @@ parameters! {
     list_compress_depth: u32 = 0, int(0, I32), Rw, Engine;
     list_max_listpack_size: i32 = -2, int(-I32 - 1, I32), Rw, Engine => ["list-max-ziplist-size"];
     loading_process_events_interval_bytes: u32 = 512 << 10, int(1024, I32), Rw, Host, hidden;
-    locale_collate: Text = text(""), LOCALE, Rw, Engine;
+    locale_collate: Text = text(""), LOCALE, Rw, Nobody;
     log_format: LogFormat = LogFormat::Legacy, Kind::Choice, Rw, Nobody;
     log_timestamp_format: LogTimestamp = LogTimestamp::Legacy, Kind::Choice, Rw, Nobody;
     logfile: Text = text(""), TEXT, Immutable, Host;
@@ -288,7 +288,7 @@ parameters! {
     pidfile: Text = text(""), TEXT, Immutable, Host;
     port: u16 = 6379, int(0, 65535), Rw, Host;
     prefetch_batch_max_size: u32 = 16, int(0, 128), Rw, Nobody;
-    proc_title_template: Text = text("{title} {listen-addr} {server-mode}"), TITLE, Rw, Host;
+    proc_title_template: Text = text("{title} {listen-addr} {server-mode}"), TITLE, Rw, Nobody;
     propagation_error_behavior: PropagationError = PropagationError::Ignore, Kind::Choice, Rw, Nobody;
     protected_mode: bool = true, Kind::Bool, Rw, Host;
     proto_max_bulk_len: u64 = 512 << 20, memory(1 << 20), Rw, Engine;
@@ -331,17 +331,17 @@ parameters! {
     set_max_intset_entries: u64 = 512, uint(0, MAX), Rw, Engine;
     set_max_listpack_entries: u64 = 128, uint(0, MAX), Rw, Engine;
     set_max_listpack_value: u64 = 64, uint(0, MAX), Rw, Engine;
-    set_proc_title: bool = true, Kind::Bool, Immutable, Host;
+    set_proc_title: bool = true, Kind::Bool, Immutable, Nobody;
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(), Kind::Many, Rw, Host;
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(), Kind::Many, Rw, Host;
-    shutdown_timeout: u32 = 10, int(0, I32), Rw, Host;
+    shutdown_timeout: u32 = 10, int(0, I32), Rw, Nobody;
     slot_migration_max_failover_repl_bytes: i64 = 0, memory(-1), Rw, Nobody;
     slowlog_log_slower_than: i64 = 10000, int(-1, MAX), Rw, Engine => ["commandlog-execution-slower-than"];
     slowlog_max_len: u64 = 128, int(0, MAX), Rw, Engine => ["commandlog-slow-execution-max-len"];
     socket_mark_id: u32 = 0, uint(0, U32), Immutable, Nobody;
     stop_writes_on_bgsave_error: bool = true, Kind::Bool, Rw, Engine;
-    stream_node_max_bytes: u64 = 4096, umemory(0), Rw, Engine;
-    stream_node_max_entries: u64 = 100, int(0, MAX), Rw, Engine;
+    stream_node_max_bytes: u64 = 4096, umemory(0), Rw, Nobody;
+    stream_node_max_entries: u64 = 100, int(0, MAX), Rw, Nobody;
     supervised: Supervised = Supervised::No, Kind::Choice, Immutable, Host;
     syslog_enabled: bool = false, Kind::Bool, Immutable, Host;
     syslog_facility: SyslogFacility = SyslogFacility::Local0, Kind::Choice, Immutable, Host;
@@ -371,7 +371,7 @@ parameters! {
     tls_session_cache_size: u32 = 20480, int(0, I32), Rw, Nobody;
     tls_session_cache_timeout: u32 = 300, int(0, I32), Rw, Nobody;
     tls_session_caching: bool = true, Kind::Bool, Rw, Nobody;
-    tracking_table_max_keys: u64 = 1_000_000, uint(0, MAX), Rw, Engine;
+    tracking_table_max_keys: u64 = 1_000_000, uint(0, MAX), Rw, Nobody;
     unixsocket: Text = text(""), TEXT, Immutable, Host;
     unixsocketgroup: Text = text(""), TEXT, Immutable, Host, hidden;
     unixsocketperm: u32 = 0, octal(), Immutable, Host;
