@@ -204,6 +204,7 @@ impl Engine {
 
     /// Moves everything that is to leave into `outbox`. Its vectors are reused; it must be empty.
     pub fn drain(&mut self, outbox: &mut Outbox) {
+        self.server.stats.cycles += 1;
         std::mem::swap(&mut self.server.stream, &mut outbox.append);
         std::mem::swap(&mut self.server.asks, &mut outbox.asks);
         let mut pending = std::mem::take(&mut self.server.pending);

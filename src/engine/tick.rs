@@ -124,11 +124,14 @@ impl Engine {
         let now = self.server.now;
         let memory = (self.server.host.used_memory)();
         let stats = &mut self.server.stats;
-        stats.peak_memory = stats.peak_memory.max(memory);
+        if memory > stats.peak_memory {
+            (stats.peak_memory, stats.peak_memory_at) = (memory, now.wall.seconds());
+        }
         let ms = now.mono.ms();
         stats.ops_rate.sample(stats.commands_processed, ms);
         stats.input_rate.sample(stats.net_input, ms);
         stats.output_rate.sample(stats.net_output, ms);
+        stats.cycle_rate.sample(stats.cycles, ms);
         self.check_clients();
         self.check_save_points();
     }

@@ -130,6 +130,7 @@ fn config_resetstat(call: &mut Call) -> Outcome {
     // What a peak or a switch says stays true.
     *stats = Stats {
         peak_memory: stats.peak_memory,
+        peak_memory_at: stats.peak_memory_at,
         peak_input_buffer: stats.peak_input_buffer,
         peak_output_buffer: stats.peak_output_buffer,
         track_latency: stats.track_latency,
@@ -137,6 +138,7 @@ fn config_resetstat(call: &mut Call) -> Outcome {
     };
     call.keys.stats = KeyspaceStats::default();
     call.server.persistence.saves = 0;
+    call.server.persistence.snapshots_begun = 0;
     call.server.persistence.rewrites = 0;
     call.reply.ok();
     Ok(())

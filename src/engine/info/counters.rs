@@ -52,6 +52,10 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("total_forks", server.persistence.snapshots_begun);
     lines.field("total_reads_processed", stats.reads);
     lines.field("total_writes_processed", stats.writes);
+    lines.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    lines.field("eventloop_cycles", stats.cycles);
+    lines.field("eventloop_duration_cmd_sum", stats.commands.iter().map(|c| c.nanos).sum::<u64>() / 1000);
+    lines.field("instantaneous_eventloop_cycles_per_sec", stats.cycle_rate.per_second());
     lines.field("acl_access_denied_auth", stats.auth_failures);
     lines.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
     lines.field("unexpected_error_replies", stats.unexpected_errors);

@@ -150,6 +150,7 @@ pub(super) fn memory(source: &Source, lines: &mut Lines) {
     lines.size("used_memory", memory.used);
     lines.size("used_memory_rss", memory.rss);
     lines.size("used_memory_peak", memory.peak);
+    lines.field("used_memory_peak_time", server.stats.peak_memory_at);
     lines.field("used_memory_peak_perc", format_args!("{:.2}%", memory.peak_percent()));
     lines.field("used_memory_overhead", memory.overhead());
     lines.field("used_memory_startup", memory.startup);
