@@ -11,7 +11,7 @@ use common::fits;
 use haversack::engine::client::{ClientId, Peer};
 use haversack::engine::commands;
 use haversack::engine::config::{Allowed, Config};
-use haversack::engine::host::{Ask, Host, Report};
+use haversack::engine::host::{Host, Report};
 use haversack::engine::time::{MonoTime, Now, WallTime};
 use haversack::engine::{Engine, Outbox};
 use haversack::resp::decode::split_args;
@@ -136,7 +136,7 @@ impl World {
     /// Takes out what the engine has to say, for a host that does all it is asked at once.
     fn pump(&mut self) {
         let now = World::at(self.now_ms);
-        let (mut outbox, mut snapshot) = (Outbox::default(), Vec::new());
+        let mut outbox = Outbox::default();
         loop {
             self.engine.drain(&mut outbox);
             self.stream.append(&mut outbox.append);
@@ -152,22 +152,7 @@ impl World {
                 return;
             }
             for ask in outbox.asks.drain(..) {
-                match ask {
-                    Ask::StartSnapshot { .. } => {
-                        while self.engine.snapshot_chunk(1 << 16, &mut snapshot)
-                            == haversack::engine::snapshot::SnapshotProgress::More
-                        {}
-                        self.engine.report(now, Report::SnapshotStored);
-                    }
-                    Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket, .. } | Ask::ReloadLog { ticket } => {
-                        self.engine.report(now, Report::Done { ticket, result: Ok(()) });
-                    }
-                    Ask::Sync => {
-                        let offset = self.engine.offset();
-                        self.engine.report(now, Report::Stored { offset });
-                    }
-                    _ => {}
-                }
+                common::answer(&mut self.engine, now, ask);
             }
         }
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use common::{Client, PATIENCE, Server, fits, fresh_folder, haversack, tool};
 use haversack::engine::client::{ClientId, Peer};
 use haversack::engine::config::{Allowed, Config};
-use haversack::engine::host::{Ask, Host, Report};
+use haversack::engine::host::{Host, Report};
 use haversack::engine::time::{MonoTime, Now, WallTime};
 use haversack::engine::{Engine, Outbox};
 use haversack::resp::decode::split_args;
@@ -179,7 +179,6 @@ impl EngineTarget {
     fn pump(&mut self) {
         let now = self.now();
         let mut outbox = Outbox::default();
-        let mut snapshot = Vec::new();
         loop {
             self.engine.drain(&mut outbox);
             for (id, bytes) in outbox.sends.drain(..) {
@@ -195,22 +194,7 @@ impl EngineTarget {
                 return;
             }
             for ask in outbox.asks.drain(..) {
-                match ask {
-                    Ask::StartSnapshot { .. } => {
-                        while self.engine.snapshot_chunk(1 << 16, &mut snapshot)
-                            == haversack::engine::snapshot::SnapshotProgress::More
-                        {}
-                        self.engine.report(now, Report::SnapshotStored);
-                    }
-                    Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket, .. } | Ask::ReloadLog { ticket } => {
-                        self.engine.report(now, Report::Done { ticket, result: Ok(()) });
-                    }
-                    Ask::Sync => {
-                        let offset = self.engine.offset();
-                        self.engine.report(now, Report::Stored { offset });
-                    }
-                    Ask::CancelSnapshot | Ask::Stall { .. } | Ask::Log { .. } | Ask::Exit => {}
-                }
+                common::answer(&mut self.engine, now, ask);
             }
         }
     }

@@ -9,6 +9,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use haversack::engine::Engine;
+use haversack::engine::host::{Ask, Report};
+use haversack::engine::snapshot::SnapshotProgress;
+use haversack::engine::time::Now;
 use haversack::resp::{Value, encode_command};
 
 /// The longest that a reply may take to come.
@@ -235,4 +239,23 @@ pub fn fits(expected: &str, got: &str) -> bool {
         rest = &rest[at + part.len()..];
     }
     rest.ends_with(last)
+}
+
+/// Does what an engine asks of its host, as a host that stores everything at once and forgets it.
+pub fn answer(engine: &mut Engine, now: Now, ask: Ask) {
+    match ask {
+        Ask::StartSnapshot { .. } => {
+            let mut snapshot = Vec::new();
+            while engine.snapshot_chunk(1 << 16, &mut snapshot) == SnapshotProgress::More {}
+            engine.report(now, Report::SnapshotStored);
+        }
+        Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket, .. } | Ask::ReloadLog { ticket } => {
+            engine.report(now, Report::Done { ticket, result: Ok(()) });
+        }
+        Ask::Sync => {
+            let offset = engine.offset();
+            engine.report(now, Report::Stored { offset });
+        }
+        Ask::CancelSnapshot | Ask::Stall { .. } | Ask::Log { .. } | Ask::Exit => {}
+    }
 }
