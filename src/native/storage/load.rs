@@ -163,7 +163,7 @@ fn remove_leftovers() {
 
 fn missing(path: &Path, part: &Part) -> String {
     format!(
-        "The manifest of the log names {} (number {}), which is not there. Put it back from a backup; the log cannot be \
+        "The manifest of the log names {} (number {}), which is not there: No such file or directory. Put it back from a backup; the log cannot be \
          loaded without it.",
         path.display(),
         part.seq
@@ -296,7 +296,13 @@ impl Loader {
     ///
     /// # Errors
     /// The system has no room for another thread.
-    pub fn start(plan: Plan, again: Option<bool>, engine: &mut Engine, now: Now, flag: Arc<Flag>) -> Result<Loader, String> {
+    pub fn start(
+        plan: Plan,
+        again: Option<bool>,
+        engine: &mut Engine,
+        now: Now,
+        flag: Arc<Flag>,
+    ) -> Result<Loader, String> {
         let total = plan.sources.iter().map(|source| source.bytes).sum();
         match again {
             Some(flush) => engine.begin_reload(now, total, flush),
@@ -377,7 +383,7 @@ impl Loader {
 
     /// Makes the keys loaded since the last time take as long as `key-load-delay` says.
     fn delay(&mut self, engine: &Engine) {
-        let keys = engine.keys_loaded();
+        let keys = engine.steps_loaded();
         let micros = engine.config().key_load_delay.max(0) as u64;
         std::thread::sleep(Duration::from_micros(micros.saturating_mul(keys.saturating_sub(self.delayed))));
         self.delayed = keys;
