@@ -261,7 +261,9 @@ impl Pump {
             None if self.exit.is_none() => self.announce(),
             None => {}
         }
-        self.follow_appendonly(now);
+        if self.exit.is_none() {
+            self.follow_appendonly(now);
+        }
         false
     }
 
