@@ -19,10 +19,11 @@ use super::{Engine, blocking, eviction, monitor, pubsub};
 
 impl Engine {
     /// Runs one request of a client to its settled end.
-    pub(super) fn execute(&mut self, id: ClientId, args: Args, reply: &mut Reply) {
+    /// `command` is its row where that is known already.
+    pub(super) fn execute(&mut self, id: ClientId, args: Args, command: Option<u16>, reply: &mut Reply) {
         let start = reply.buf.len();
         self.server.current = Some(id);
-        let wait = accept(&mut self.keyspace, &mut self.server, id, args, reply);
+        let wait = accept(&mut self.keyspace, &mut self.server, id, args, command, reply);
         self.finish_command(id, args, reply, start, wait);
     }
 
@@ -173,7 +174,7 @@ impl Engine {
         let Some(blocked) = client.blocked.take() else { return };
         let mut reply = client.take_reply();
         self.server.blocking.leave(&mut self.keyspace, id, &blocked);
-        self.execute(id, blocked.args.as_args(), &mut reply);
+        self.execute(id, blocked.args.as_args(), None, &mut reply);
         self.put_back(id, &mut reply);
         if self.server.clients.find(id).is_some() {
             self.server.resumed.push_back(id);
@@ -190,8 +191,15 @@ pub(super) struct Wait {
 }
 
 /// Checks a request and runs it, queues it, or refuses it.
-fn accept(keys: &mut Keyspace, server: &mut Server, id: ClientId, args: Args, reply: &mut Reply) -> Option<Wait> {
-    let command = match commands::table().resolve(args, &server.renames) {
+fn accept(
+    keys: &mut Keyspace,
+    server: &mut Server,
+    id: ClientId,
+    args: Args,
+    command: Option<u16>,
+    reply: &mut Reply,
+) -> Option<Wait> {
+    let command = match commands::table().resolve(args, command, &server.renames) {
         Ok(command) => command,
         Err(Unresolved { command, error }) => {
             reject(keys, server, id, command, &error, reply);

@@ -16,6 +16,7 @@ use std::ptr::{self, NonNull};
 use crate::types::hash::{self, Hash};
 use crate::types::list::List;
 use crate::types::number;
+use crate::types::prefetch::prefetch;
 use crate::types::set::{self, Set};
 use crate::types::zset::Zset;
 
@@ -402,6 +403,12 @@ impl Entry {
     #[inline]
     pub fn set_access(&mut self, access: u32) {
         self.set_meta(self.meta() & !ACCESS_MASK | access & ACCESS_MASK);
+    }
+
+    /// Asks for the memory of the entry.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
     }
 
     /// Whether a running walk has already taken this entry (or must not take it).

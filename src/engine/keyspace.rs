@@ -180,6 +180,8 @@ pub struct Keyspace {
     /// Large values on their way out, freed in slices by the tick.
     pub garbage: Vec<Garbage>,
     seed: u64,
+    /// A key of the command under way, and its hash. Only compared, never read.
+    hashed: Option<(*const [u8], u64)>,
 }
 
 impl Keyspace {
@@ -197,6 +199,7 @@ impl Keyspace {
             stats: KeyspaceStats::default(),
             garbage: Vec::new(),
             seed: rng.next(),
+            hashed: None,
             rng,
         }
     }
@@ -204,7 +207,16 @@ impl Keyspace {
     /// The position of a key in tables and walks.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        hash_bytes(self.seed, key)
+        match self.hashed {
+            Some((at, hash)) if std::ptr::eq(at, key) => hash,
+            _ => hash_bytes(self.seed, key),
+        }
+    }
+
+    /// Says what the hash of this key is, or of none: for as long as the very same bytes are borrowed.
+    #[inline]
+    pub(super) fn set_hashed(&mut self, hashed: Option<(&[u8], u64)>) {
+        self.hashed = hashed.map(|(key, hash)| (std::ptr::from_ref(key), hash));
     }
 
     /// The seed of [`hash`](Self::hash).

@@ -293,7 +293,7 @@ impl Engine {
 
     /// Runs one command of a log.
     fn replay(&mut self, id: ClientId, args: Args, reply: &mut Reply) -> Result<(), String> {
-        let resolved = commands::table().resolve(args, &commands::Renames::default());
+        let resolved = commands::table().resolve(args, None, &commands::Renames::default());
         let command = resolved.map_err(|unresolved| match commands::table().find(args.at(0)) {
             None => format!("Unknown command '{}'", String::from_utf8_lossy(args.at(0))),
             Some(_) => unresolved.error.to_string(),

@@ -10,6 +10,7 @@
 //! - [`keyspace`]: the only door to keys, made of [`entry`]s. [`eviction`], [`expiry`]: how they go.
 //! - [`persistence`], [`snapshot`]: what is to be stored. [`host`]: what is asked of the world.
 
+mod batch;
 pub mod blocking;
 pub mod call;
 pub mod client;
@@ -271,41 +272,58 @@ impl Engine {
             reply.buf = self.server.spare.pop().unwrap_or_default();
         }
         let before = reply.buf.len();
+        let mut batch = std::mem::take(&mut self.server.batch);
+        batch.clear();
         let queued = self.server.resumed.len();
         let (mut at, mut wanted) = (0, 0);
         self.server.running_bytes = bytes.len();
         while at < bytes.len() {
-            let Some(_) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
-            let limits = Limits { max_bulk_len, unauthenticated: self.server.auth_required(id) };
-            match decoder.decode(&bytes[at..], &limits) {
-                Ok(Step::Command { consumed }) => {
-                    self.execute(id, decoder.args(&bytes[at..]), &mut reply);
-                    at += consumed;
-                    if !self.keyspace.effects.ready.is_empty() {
-                        self.put_back(id, &mut reply);
-                        self.serve_ready();
-                        reply = self.server.clients.find_mut(id).map(Client::take_reply).unwrap_or_default();
+            let Some(client) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
+            let unauthenticated = self.server.auth_required(id);
+            if !decoder.is_midway() && !unauthenticated {
+                batch.read(bytes, at, &self.keyspace, client.db, !self.server.renames.is_empty());
+            }
+            if let Some(next) = batch.next(bytes) {
+                self.keyspace.set_hashed(next.hash.map(|hash| (next.args.at(1), hash)));
+                self.execute(id, next.args, next.command, &mut reply);
+                self.keyspace.set_hashed(None);
+                at = next.end;
+            } else {
+                match decoder.decode(&bytes[at..], &Limits { max_bulk_len, unauthenticated }) {
+                    Ok(Step::Command { consumed }) => {
+                        self.execute(id, decoder.args(&bytes[at..]), None, &mut reply);
+                        at += consumed;
                     }
-                    let woken = self.server.resumed.len().saturating_sub(queued);
-                    if woken > 0 {
-                        // Those just woken go first, then the rest of these bytes, then those who queued
-                        // before: so the order does not depend on how bytes are cut.
-                        self.server.resumed.rotate_left(queued);
-                        self.server.resumed.insert(woken, id);
+                    Ok(Step::Empty { consumed }) => {
+                        at += consumed;
+                        continue;
+                    }
+                    Ok(Step::Incomplete { wanted: missing }) => {
+                        wanted = missing;
                         break;
                     }
-                }
-                Ok(Step::Empty { consumed }) => at += consumed,
-                Ok(Step::Incomplete { wanted: missing }) => {
-                    wanted = missing;
-                    break;
-                }
-                Err(error) => {
-                    self.protocol_error(id, &error, &mut reply);
-                    at = bytes.len();
+                    Err(error) => {
+                        self.protocol_error(id, &error, &mut reply);
+                        at = bytes.len();
+                        continue;
+                    }
                 }
             }
+            if !self.keyspace.effects.ready.is_empty() {
+                self.put_back(id, &mut reply);
+                self.serve_ready();
+                reply = self.server.clients.find_mut(id).map(Client::take_reply).unwrap_or_default();
+            }
+            let woken = self.server.resumed.len().saturating_sub(queued);
+            if woken > 0 {
+                // Those just woken go first, then the rest of these bytes, then those who queued
+                // before: so the order does not depend on how bytes are cut.
+                self.server.resumed.rotate_left(queued);
+                self.server.resumed.insert(woken, id);
+                break;
+            }
         }
+        self.server.batch = batch;
         if let Some(client) = self.server.clients.find_mut(id) {
             client.decoder = decoder;
             client.wanted = wanted;

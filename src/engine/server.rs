@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::resp::{Protocol, Reply};
 
+use super::batch::Batch;
 use super::blocking::Blocking;
 use super::client::{ClientId, Clients, ReplyMode};
 use super::commands::Renames;
@@ -65,6 +66,8 @@ pub struct Server {
     pub shutdown_aborted: bool,
     /// Empty output buffers, to be used again by whoever has something to say.
     pub spare: Vec<Vec<u8>>,
+    /// Room for the requests read ahead.
+    pub(super) batch: Batch,
     /// A signal that is to end the process, and has not been followed yet: see [`Report::Terminate`](super::host::Report::Terminate).
     pub termination: Option<(Option<bool>, bool)>,
     /// What clients wait for the host to do.
@@ -130,6 +133,7 @@ impl Server {
             shutdown: None,
             shutdown_aborted: false,
             spare: Vec::new(),
+            batch: Batch::default(),
             termination: None,
             awaited: Vec::new(),
             command_logs: CommandLogs::default(),

@@ -390,6 +390,15 @@ impl Spec {
         self
     }
 
+    /// The argument that is the first key, if that does not hang on the others.
+    #[inline]
+    pub fn first_key(&self) -> Option<usize> {
+        match self.keys.first()?.begin {
+            Begin::Index(index) => usize::try_from(index).ok(),
+            _ => None,
+        }
+    }
+
     /// Where the keys stand.
     pub const fn keys(mut self, keys: &'static [KeySpec]) -> Spec {
         self.keys = keys;

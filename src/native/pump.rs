@@ -109,7 +109,6 @@ impl Pump {
         let ready = Ready::default();
         let storage_source = Source::new(&ready, Token::Storage);
         let storage = Storage::start(storage_source.flag.clone())?;
-        log::notice("Server initialized");
         let loader = Loader::start(plan, None, &mut engine, clock.now(), storage_source.flag.clone())?;
         let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
         let mut pump = Pump {

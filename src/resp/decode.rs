@@ -126,6 +126,48 @@ enum State {
     Bulk(usize),
 }
 
+/// Reads a command that stands complete in `buf` from `at` on, in its usual form: an array of at most 99
+/// arguments of at most 999 bytes. Adds the arguments' places to `spans`, and says where the next command
+/// begins. `None`, and nothing added, for whatever else there is: that is [`Decoder`]'s.
+///
+/// The short way is worth a third of a small command's decoding.
+#[inline]
+pub fn usual_command(buf: &[u8], at: usize, spans: &mut Vec<Span>) -> Option<usize> {
+    let before = spans.len();
+    let (count, mut pos) = usual_header(buf, at, b'*')?;
+    spans.reserve(count);
+    for _ in 0..count {
+        let Some((len, start)) = usual_header(buf, pos, b'$') else {
+            spans.truncate(before);
+            return None;
+        };
+        pos = start + len + 2;
+        spans.push(Span { start, end: start + len });
+    }
+    if pos > buf.len() || count == 0 {
+        spans.truncate(before);
+        return None;
+    }
+    Some(pos)
+}
+
+/// The number of a whole line of one to three digits at `at`, and where the next line begins.
+#[inline]
+fn usual_header(buf: &[u8], at: usize, prefix: u8) -> Option<(usize, usize)> {
+    let line = buf.get(at..)?;
+    let digit = |byte: u8| usize::from(byte - b'0');
+    match line {
+        [p, a @ b'0'..=b'9', b'\r', _, ..] if *p == prefix => Some((digit(*a), at + 4)),
+        [p, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] if *p == prefix => {
+            Some((digit(*a) * 10 + digit(*b), at + 5))
+        }
+        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', _, ..] if prefix == b'$' => {
+            Some((digit(*a) * 100 + digit(*b) * 10 + digit(*c), at + 6))
+        }
+        _ => None,
+    }
+}
+
 /// The state of one client's request stream.
 #[derive(Debug)]
 pub struct Decoder {
@@ -195,7 +237,7 @@ impl Decoder {
 
     /// How much of the command's bytes has been understood: what stands before the argument under way.
     pub fn parsed(&self) -> usize {
-        self.pos
+        if self.is_midway() { self.pos } else { 0 }
     }
 
     /// Heap bytes in use.

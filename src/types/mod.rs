@@ -10,6 +10,7 @@ pub mod list;
 pub mod listpack;
 pub mod long_double;
 pub mod number;
+pub mod prefetch;
 pub mod sample;
 pub mod set;
 pub mod table;

@@ -31,6 +31,7 @@
 //!
 //! A panic in a caller's closure may leak entries, but leaves a table that is safe to use.
 
+use crate::types::prefetch::prefetch;
 use crate::types::sample::{Selection, splitmix};
 use core::hash::{BuildHasher, Hasher};
 use core::marker::PhantomData;
@@ -585,6 +586,28 @@ impl<T> Table<T> {
 
 /// What the world uses.
 impl<T> Table<T> {
+    /// Asks for the memory of the bucket that an entry with this hash is in.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if self.len > 0 {
+            prefetch(self.line(self.bucket_of(hash)).0.as_ptr());
+        }
+    }
+
+    /// An entry that may be the one with this hash: there is none in the bucket's first line that is likelier.
+    #[inline]
+    pub fn candidate(&self, hash: u64) -> Option<&T> {
+        if self.len == 0 {
+            return None;
+        }
+        let line = self.line(self.bucket_of(hash));
+        // SAFETY: as in `locate`.
+        unsafe {
+            let hits = hits(line.header(), tag_of(hash));
+            (hits != 0).then(|| &*line.entry(hits.trailing_zeros() as usize / 8))
+        }
+    }
+
     /// The entry with this hash for which `eq` holds.
     #[inline]
     pub fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
@@ -844,20 +867,6 @@ impl<T> Table<T> {
             }
         }
         table
-    }
-
-    /// Asks the processor to fetch the bucket of a hash: for a batch of lookups to come.
-    #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        #[cfg(target_arch = "x86_64")]
-        if self.len > 0 {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let line = self.line(self.bucket_of(hash));
-            // SAFETY: SSE is part of x86_64, and a prefetch has no effect that could be seen.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.0.as_ptr().cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = hash;
     }
 }
 

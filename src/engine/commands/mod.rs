@@ -79,16 +79,54 @@ const FAMILIES: &[&[Spec]] = &[
 pub struct Table {
     rows: Vec<&'static Spec>,
     by_name: HashMap<&'static [u8], u16, foldhash::fast::FixedState>,
+    /// The rows whose names fit into a word, by what [`packed`] makes of them; 0 is no name.
+    by_word: Box<[(u64, u16)]>,
+}
+
+/// Places in `by_word`: a power of two, so many that most names lie at the place they belong to.
+const WORDS: usize = 1 << 12;
+
+/// A name of at most eight bytes, in small letters, as one number with its length mixed in. One comparison of
+/// numbers finds a command then, where a hash table compares bytes.
+#[inline]
+fn packed(name: &[u8]) -> Option<u64> {
+    let len = name.len();
+    let word = match len {
+        4..=8 => {
+            let low = u32::from_le_bytes([name[0], name[1], name[2], name[3]]);
+            let high = u32::from_le_bytes([name[len - 4], name[len - 3], name[len - 2], name[len - 1]]);
+            u64::from(low) | u64::from(high) << (8 * (len - 4))
+        }
+        3 => u64::from(name[0]) | u64::from(name[1]) << 8 | u64::from(name[2]) << 16,
+        _ => return None,
+    };
+    // Bytes outside the name become spaces by this, which no name has in it: the length counts.
+    Some(word | 0x2020_2020_2020_2020)
+}
+
+/// The place where a packed name belongs.
+#[inline]
+fn place(word: u64) -> usize {
+    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - WORDS.ilog2())) as usize
 }
 
 /// The longest name of a command.
 const LONGEST_NAME: usize = 32;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let mut table = Table { rows: Vec::new(), by_name: HashMap::default() };
+    let by_word = vec![(0, 0); WORDS].into_boxed_slice();
+    let mut table = Table { rows: Vec::new(), by_name: HashMap::default(), by_word };
     for spec in FAMILIES.iter().copied().flatten() {
         assert!(spec.name.len() <= LONGEST_NAME, "{} has too long a name", spec.name);
-        table.by_name.insert(spec.name.as_bytes(), table.rows.len() as u16);
+        let row = table.rows.len() as u16;
+        table.by_name.insert(spec.name.as_bytes(), row);
+        if let Some(word) = packed(spec.name.as_bytes()) {
+            let mut at = place(word);
+            while table.by_word[at].0 != 0 {
+                at = (at + 1) % WORDS;
+            }
+            table.by_word[at] = (word, row);
+        }
         table.rows.push(spec);
         table.rows.extend(spec.subcommands);
     }
@@ -122,7 +160,8 @@ impl Renames {
         Ok(renames)
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether all names mean what they mean to everybody.
+    pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
@@ -170,6 +209,20 @@ impl Table {
     /// The top-level command of this name, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<u16> {
+        let Some(word) = packed(name) else { return self.find_long(name) };
+        let mut at = place(word);
+        loop {
+            match self.by_word[at] {
+                // A space in the name would be taken for its end.
+                (found, row) if found == word && self.row(row).name.len() == name.len() => return Some(row),
+                (0, _) => return None,
+                _ => at = (at + 1) % WORDS,
+            }
+        }
+    }
+
+    #[cold]
+    fn find_long(&self, name: &[u8]) -> Option<u16> {
         let mut lower = [0; LONGEST_NAME];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
@@ -194,12 +247,13 @@ impl Table {
         Some(container + 1 + at as u16)
     }
 
-    /// The row that a request means, with its arity checked.
+    /// The row that a request means, with its arity checked. `known` is the row of its first word, where that
+    /// has been found already.
     #[inline]
-    pub fn resolve(&self, args: Args, renames: &Renames) -> Result<u16, Unresolved> {
+    pub fn resolve(&self, args: Args, known: Option<u16>, renames: &Renames) -> Result<u16, Unresolved> {
         let nothing = |error| Unresolved { command: None, error };
         let found = match renames.is_empty() {
-            true => self.find(args.at(0)),
+            true => known.or_else(|| self.find(args.at(0))),
             false => renames.find(args.at(0)),
         };
         let Some(mut index) = found else { return Err(nothing(unknown_command(args))) };

@@ -17,6 +17,8 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::types::prefetch::prefetch;
+
 const SCORE_BYTES: usize = size_of::<f64>();
 const LONG: u8 = u8::MAX;
 
@@ -125,12 +127,7 @@ impl MemberRef {
     /// Asks the processor to fetch the member: for a walk that comes to it soon.
     #[inline]
     pub(super) fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: SSE is part of x86_64, and a prefetch has no effect that could be seen.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.0.as_ptr().cast()) };
-        }
+        prefetch(self.0.as_ptr());
     }
 
     /// The member's bytes.
