@@ -571,6 +571,23 @@ impl Keyspace {
         }
     }
 
+    /// Takes the keys of another keyspace in place of all of its own. No walk may be under way.
+    pub fn adopt(&mut self, other: Keyspace) {
+        for db in 0..self.dbs.len() {
+            self.flush(db, true);
+        }
+        // Tables are ordered by it.
+        self.seed = other.seed;
+        for (db, theirs) in other.dbs.into_iter().enumerate().take(self.dbs.len()) {
+            let mine = &mut self.dbs[db];
+            (mine.table, mine.expires, mine.field_expires) = (theirs.table, theirs.expires, theirs.field_expires);
+            self.touch_all(db, |keys, key| keys.holds(db, key));
+            let mut awaited: Vec<Box<[u8]>> = self.dbs[db].awaited.keys().cloned().collect();
+            awaited.sort_unstable();
+            self.effects.ready.extend(awaited.into_iter().map(|key| (db, key)));
+        }
+    }
+
     /// Whether a db has a key, its time come or not.
     fn holds(&self, db: usize, key: &[u8]) -> bool {
         self.dbs[db].table.find(self.hash(key), |e| e.key() == key).is_some()

@@ -18,7 +18,7 @@ use crate::engine::host::{Ask, LogLevel, Report, SnapshotKind};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
-use super::store::{Flush, Store};
+use super::store::Store;
 use super::{clock, compact, failure};
 
 /// A connection: what it is to take, and the client it is to the engine.
@@ -74,6 +74,7 @@ pub struct State {
 struct Callbacks {
     timer: Closure<dyn FnMut()>,
     wake: Closure<dyn FnMut()>,
+    flush: Closure<dyn FnMut()>,
 }
 
 /// An open database: the state, and the way into it.
@@ -82,6 +83,7 @@ pub struct Home {
     callbacks: Callbacks,
     database: RefCell<Vec<Closure<dyn FnMut()>>>,
     waking: Cell<bool>,
+    flushing: Cell<bool>,
 }
 
 impl Home {
@@ -116,9 +118,14 @@ impl Home {
             };
             Home {
                 state: RefCell::new(Some(state)),
-                callbacks: Callbacks { timer: callback(Home::on_timer), wake: callback(Home::on_wake) },
+                callbacks: Callbacks {
+                    timer: callback(Home::on_timer),
+                    wake: callback(Home::on_wake),
+                    flush: callback(Home::on_flush),
+                },
                 database: RefCell::new(Vec::new()),
                 waking: Cell::new(false),
+                flushing: Cell::new(false),
             }
         })
     }
@@ -195,6 +202,11 @@ impl Home {
         }
     }
 
+    fn on_flush(self: &Rc<Home>) {
+        self.flushing.set(false);
+        self.enter(|state, now| self.flush_due(state, now));
+    }
+
     // ---- What leaves ----
 
     /// Deals with everything that is to leave: stored first, then sent.
@@ -213,11 +225,9 @@ impl Home {
                 break;
             }
         }
-        if let Some(mut store) = state.store.take() {
-            if store.due(now) {
-                self.flush(&mut store, Flush::Checked);
-            }
-            state.store = Some(store);
+        // Not here but at the end of the running task: everything that the page writes in one go is stored in one go.
+        if state.store.as_ref().is_some_and(|store| store.due(now)) && !self.flushing.replace(true) {
+            clock::queue_microtask(self.callbacks.flush.as_ref().unchecked_ref());
         }
         self.set_timer(state, now);
     }
@@ -402,7 +412,9 @@ impl State {
     fn send(&mut self, outbox: &mut Outbox) {
         // With `always`, what a reply may tell has to be stored before.
         let waits_for = self.store.as_ref().filter(|store| {
-            store.policy == AppendFsync::Always && store.error.is_none() && store.stored_offset() < self.engine.offset()
+            store.policy == AppendFsync::Always
+                && store.error.is_none()
+                && (store.stored_offset() < self.engine.offset() || store.is_rebasing())
         });
         let offset = self.engine.offset();
         let hold = waits_for.is_some();
@@ -429,6 +441,9 @@ impl State {
 
     /// Sends what has waited for what is stored now.
     fn release_held(&mut self) {
+        if self.store.as_ref().is_some_and(Store::is_rebasing) {
+            return;
+        }
         let stored = self.store.as_ref().map_or(u64::MAX, Store::stored_offset);
         while self.held.front().is_some_and(|held| held.offset <= stored) {
             let Some(held) = self.held.pop_front() else { return };
@@ -495,6 +510,17 @@ impl State {
     /// The log could not be stored.
     pub fn store_failed(&mut self, now: Now, reason: String) {
         self.report(now, Report::StoreFailed { reason });
+        if self.store.as_ref().is_some_and(|store| store.lost) {
+            self.drop_held(now);
+        }
+    }
+
+    /// What waits for a store that will never come is not sent: its connections end, so nobody waits forever.
+    fn drop_held(&mut self, now: Now) {
+        for held in std::mem::take(&mut self.held) {
+            self.close(held.client);
+            self.engine.disconnect(now, held.client);
+        }
     }
 
     /// One changed setting of the host.

@@ -13,9 +13,9 @@ use crate::engine::config::AppendFsync;
 
 use super::failure;
 use super::home::Home;
+use super::import::Import;
 use super::open::{self, Damage, Options};
 use super::status;
-use super::store::Flush;
 
 /// Runs when the module has been compiled.
 #[wasm_bindgen(start)]
@@ -75,27 +75,22 @@ impl Server {
         self.home.enter(|state, _| state.set_wake(callback));
     }
 
-    /// Resolves when all writes so far are stored.
-    pub fn flush(&self) -> Promise {
-        Promise::new(&mut |resolve, reject| {
-            let waits = self.home.enter(|state, _| match &mut state.store {
-                Some(store) => {
-                    store.wait(resolve.clone(), reject);
-                    true
-                }
-                None => false,
-            });
-            if waits != Some(true) {
-                let _ = resolve.call0(&JsValue::NULL);
-            }
-        })
+    /// Who is called with the reason if an engine of this module panics. It must not call the module then.
+    pub fn onstop(&self, callback: Function) {
+        failure::on_stop(callback);
     }
 
-    /// Stores everything in a transaction that is complete when this returns: for a page that is being hidden or left.
+    /// Resolves when all writes so far are stored.
+    pub fn flush(&self) -> Promise {
+        flushed(&self.home)
+    }
+
+    /// Stores everything in a transaction that needs nothing of the page any more when this returns: for a page that is
+    /// being hidden or left.
     pub fn hide(&self) {
-        self.home.enter(|state, _| {
+        self.home.enter(|state, now| {
             if let Some(store) = &mut state.store {
-                self.home.flush(store, Flush::Blind);
+                self.home.flush(store, now, true);
             }
         });
     }
@@ -113,15 +108,38 @@ impl Server {
         self.home.enter(|state, now| Uint8Array::new_from_slice(&state.engine.export(now)))
     }
 
+    /// Begins to take a `dump.rdb` over.
+    #[wasm_bindgen(js_name = beginImport)]
+    pub fn begin_import(&self) -> Option<Import> {
+        self.home.look(|state| Import::new(self.home.clone(), state))
+    }
+
     /// Stores everything, then closes the database and frees the engine.
     ///
     /// # Errors
     /// Something could not be stored. It is closed all the same.
     pub async fn close(&self) -> Result<(), JsValue> {
         let home = self.home.clone();
+        self.hide();
         let flushed = self.flush();
         let result = JsFuture::from(flushed).await;
         home.end();
         result.map(|_| ())
     }
+}
+
+/// Resolves when all writes so far are stored.
+pub fn flushed(home: &Rc<Home>) -> Promise {
+    Promise::new(&mut |resolve, reject| {
+        let waits = home.enter(|state, _| match &mut state.store {
+            Some(store) => {
+                store.wait(resolve.clone(), reject);
+                true
+            }
+            None => false,
+        });
+        if waits != Some(true) {
+            let _ = resolve.call0(&JsValue::NULL);
+        }
+    })
 }
