@@ -104,6 +104,7 @@ pub fn set_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string();
         web_sys::console::error_1(&format!("Haversack: the engine stopped: {text}").into());
+        super::home::let_go();
         LISTENERS.with(|listeners| {
             for listener in listeners.try_borrow().iter().flat_map(|listeners| listeners.iter()) {
                 let _ = listener.call1(&JsValue::NULL, &text.as_str().into());

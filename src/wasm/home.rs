@@ -11,6 +11,7 @@ use std::rc::{Rc, Weak};
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
+use web_sys::IdbDatabase;
 
 use crate::engine::client::{ClientId, Peer};
 use crate::engine::config::AppendFsync;
@@ -84,6 +85,31 @@ pub struct Home {
     database: RefCell<Vec<Closure<dyn FnMut()>>>,
     waking: Cell<bool>,
     flushing: Cell<bool>,
+    /// What the browser holds for us, outside of the state, so that a panic can let go of it.
+    armed: RefCell<Option<JsValue>>,
+    opened: RefCell<Option<IdbDatabase>>,
+}
+
+thread_local! {
+    static HOMES: RefCell<Vec<Weak<Home>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The module has panicked: no timer shall call it any more, and the databases are closed, so that they can be
+/// opened again or deleted. Transactions under way complete.
+pub fn let_go() {
+    HOMES.with(|homes| {
+        let Ok(homes) = homes.try_borrow() else { return };
+        for home in homes.iter().filter_map(Weak::upgrade) {
+            if let Ok(Some(timer)) = home.armed.try_borrow().as_deref() {
+                clock::clear_timeout(timer);
+            }
+            if let Ok(Some(database)) = home.opened.try_borrow().as_deref() {
+                database.set_onclose(None);
+                database.set_onversionchange(None);
+                database.close();
+            }
+        }
+    });
 }
 
 impl Home {
@@ -107,7 +133,7 @@ impl Home {
             exited: false,
             timer: None,
         };
-        Rc::new_cyclic(|weak: &Weak<Home>| {
+        let home = Rc::new_cyclic(|weak: &Weak<Home>| {
             let callback = |call: fn(&Rc<Home>)| -> Closure<dyn FnMut()> {
                 let weak = weak.clone();
                 Closure::new(move || {
@@ -126,8 +152,16 @@ impl Home {
                 database: RefCell::new(Vec::new()),
                 waking: Cell::new(false),
                 flushing: Cell::new(false),
+                armed: RefCell::new(None),
+                opened: RefCell::new(None),
             }
-        })
+        });
+        HOMES.with(|homes| {
+            let mut homes = homes.borrow_mut();
+            homes.retain(|home| home.strong_count() > 0);
+            homes.push(Rc::downgrade(&home));
+        });
+        home
     }
 
     /// Does something to the state and deals with what comes of it. `None` if the database is closed.
@@ -171,7 +205,8 @@ impl Home {
     }
 
     /// Keeps the listeners of the database, in place of those of an earlier one.
-    pub fn keep(&self, closed: Closure<dyn FnMut()>, yielded: Closure<dyn FnMut()>) {
+    pub fn keep(&self, database: &IdbDatabase, closed: Closure<dyn FnMut()>, yielded: Closure<dyn FnMut()>) {
+        self.opened.replace(Some(database.clone()));
         // Earlier ones may be what is running now: they go with the next.
         let mut kept = self.database.borrow_mut();
         if kept.len() > 2 {
@@ -315,6 +350,7 @@ impl Home {
         }
         let wait_ms = deadline.nanos.saturating_sub(now.mono.nanos).div_ceil(1_000_000).min(i32::MAX as u64);
         let timer = clock::set_timeout(self.callbacks.timer.as_ref().unchecked_ref(), wait_ms as f64);
+        self.armed.replace(Some(timer.clone()));
         state.timer = Some((timer, deadline));
     }
 }

@@ -41,6 +41,12 @@ pub async fn open(name: String, options: JsValue) -> Result<Server, JsValue> {
     Ok(Server { home })
 }
 
+/// Who is called with the reason if the module panics. It must not call the module then.
+#[wasm_bindgen]
+pub fn onstop(callback: Function) {
+    failure::on_stop(callback);
+}
+
 /// One engine and its storage. Connections are small numbers.
 #[wasm_bindgen]
 pub struct Server {
@@ -73,11 +79,6 @@ impl Server {
     /// Who is called, on a later microtask, when a connection has bytes to take or has ended.
     pub fn onwake(&self, callback: Function) {
         self.home.enter(|state, _| state.set_wake(callback));
-    }
-
-    /// Who is called with the reason if an engine of this module panics. It must not call the module then.
-    pub fn onstop(&self, callback: Function) {
-        failure::on_stop(callback);
     }
 
     /// Resolves when all writes so far are stored.
@@ -131,9 +132,9 @@ impl Server {
 /// Resolves when all writes so far are stored.
 pub fn flushed(home: &Rc<Home>) -> Promise {
     Promise::new(&mut |resolve, reject| {
-        let waits = home.enter(|state, _| match &mut state.store {
+        let waits = home.enter(|state, now| match &mut state.store {
             Some(store) => {
-                store.wait(resolve.clone(), reject);
+                store.wait(now, resolve.clone(), reject);
                 true
             }
             None => false,

@@ -148,7 +148,7 @@ impl Store {
 
     /// Everything acknowledged is stored.
     pub fn is_durable(&self) -> bool {
-        self.pending_bytes() == 0 && !self.lost && !self.rebasing
+        self.pending_bytes() == 0 && self.is_open() && !self.rebasing
     }
 
     /// The log waits for a base that is not stored yet.
@@ -191,7 +191,9 @@ impl Store {
     }
 
     /// Settles a promise once everything appended so far is stored.
-    pub fn wait(&mut self, resolve: Function, reject: Function) {
+    pub fn wait(&mut self, now: Now, resolve: Function, reject: Function) {
+        // Whoever asks does not want to wait out a pause.
+        self.retry_at = self.retry_at.map(|at| at.min(now.mono));
         self.waiters.push(Waiter { offset: self.appended(), resolve, reject });
         self.answer_waiters();
     }
@@ -496,7 +498,7 @@ impl Home {
         });
         database.set_onclose(Some(closed.as_ref().unchecked_ref()));
         database.set_onversionchange(Some(yielded.as_ref().unchecked_ref()));
-        self.keep(closed, yielded);
+        self.keep(database, closed, yielded);
     }
 }
 

@@ -159,8 +159,8 @@ function showStatus() {
   if (!status.durable && status.storage !== "memory") statusTimer = setTimeout(showStatus, 250);
 }
 
-function download() {
-  const url = URL.createObjectURL(new Blob([db.export()], { type: "application/octet-stream" }));
+async function download() {
+  const url = URL.createObjectURL(new Blob([await db.exportRdb()], { type: "application/octet-stream" }));
   const link = Object.assign(document.createElement("a"), { href: url, download: "dump.rdb" });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
