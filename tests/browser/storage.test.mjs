@@ -1,6 +1,7 @@
 // What lies in IndexedDB, and what becomes of it: rewrites, damage, other versions, other owners, no room, no IndexedDB.
 // Each test looks into the database with the browser's own interface, or breaks it there.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { after, afterEach, before, test } from "node:test";
 import { call, launch, site, stored } from "./browser.mjs";
 
@@ -299,6 +300,54 @@ test("a database of a later version is refused and left alone", async () => {
   });
   assert.deepEqual(got.refused[0], "NewerFormatError");
   assert.match(got.refused[1], /format 9/);
+  assert.ok(got.same);
+});
+
+test("a database of format 1 is read, and goes on", async () => {
+  const page = await blank();
+  const golden = JSON.parse(await readFile(new URL("../golden/browser-format-1.json", import.meta.url), "utf8"));
+  const got = await page.evaluate(async (golden) => {
+    await (await open("idb://golden")).close(); // makes the stores
+    await idb("golden", Object.keys(golden), (stores) => {
+      for (const [name, records] of Object.entries(golden)) {
+        stores[name].clear();
+        for (const [key, value] of records) {
+          stores[name].put(value.bytes === undefined ? value : Uint8Array.from(atob(value.bytes), (c) => c.charCodeAt(0)), key);
+        }
+      }
+    });
+    const db = await open("idb://golden", { damaged: "refuse" });
+    const values = [];
+    for (const command of ["LRANGE list 0 -1", "HGET hash f", "ZSCORE zset m", "SCARD set", "GET text", "PEXPIRETIME late", "INCR n"]) {
+      values.push(await db.call(command.split(" ")));
+    }
+    await db.call(["SELECT", 2]);
+    values.push(await db.call(["GET", "elsewhere"]), db.status().recovered);
+    await db.close();
+    const again = await open("idb://golden");
+    values.push(await again.call(["GET", "n"]));
+    await again.close();
+    return values;
+  }, golden);
+  assert.deepEqual(got, [["a", "b", "c"], "v", 1.5, 3, "value", 4102444800000, 2, "2", null, "2"]);
+});
+
+test("a log that a later version has gone on with is refused and left alone", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    await write("newer-log", [["SET", "a", "1"]], [["SET", "b", "2"]]);
+    const all = () => idb("newer-log", ["base", "incr", "quarantine"], async (stores, promised) =>
+      JSON.stringify(await Promise.all(Object.values(stores).map((store) => promised(store.getAll())))));
+    await idb("newer-log", ["incr"], async ({ incr }, promised) => {
+      const record = await promised(incr.get([1, 1]));
+      record[4] = 9;
+      incr.put(record, [1, 1]);
+    });
+    const before = await all();
+    const refused = await open("idb://newer-log").catch((error) => [error.name, error.message]);
+    return { refused, same: before === (await all()) };
+  });
+  assert.equal(got.refused[0], "NewerFormatError");
   assert.ok(got.same);
 });
 
