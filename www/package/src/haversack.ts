@@ -14,7 +14,7 @@ export type Fsync = "always" | "everysec" | "no";
 export interface OpenOptions {
   /**
    * `always`: a reply comes after its write is stored. `everysec` (the default): replies come at once, writes are stored
-   * when idle, at least every second, and when the page is hidden. `no`: only on `flush()`, `close()` and hiding.
+   * at the end of the task after a pause, within 100 ms otherwise, and when the page is hidden. `no`: only on `flush()`, `close()` and hiding.
    */
   appendfsync?: Fsync;
   /**
