@@ -23,6 +23,8 @@ pub struct Host {
     pub executable: String,
     /// Path of the configuration file, empty if there is none.
     pub config_file: String,
+    /// What tells the time that never jumps.
+    pub monotonic_clock: &'static str,
     /// How sockets are polled: "epoll", "kqueue", "browser".
     pub multiplexing: &'static str,
     /// The allocator's name and version.
@@ -36,6 +38,8 @@ pub struct Host {
 pub struct Resources {
     /// Resident set size in bytes.
     pub rss: u64,
+    /// Bytes that the allocator holds of the system, used or not.
+    pub committed: u64,
     /// Largest resident set size so far in bytes.
     pub peak_rss: u64,
     /// Seconds of user and system time of the process.
@@ -59,6 +63,7 @@ impl Default for Host {
             os: String::new(),
             executable: String::new(),
             config_file: String::new(),
+            monotonic_clock: "none",
             multiplexing: "none",
             allocator: "system",
             total_memory: 0,
@@ -109,11 +114,16 @@ pub enum Ask {
     },
     /// Make everything appended so far durable. Answer with [`Report::Stored`].
     Sync,
-    /// Store everything, load the log again from storage and report with [`Report::Done`]; the engine
-    /// is given [`Engine::begin_reload`](super::Engine::begin_reload) and the files meanwhile.
-    ReloadLog {
+    /// Store everything, load the log or the last snapshot again from storage and report with
+    /// [`Report::Done`]; the engine is given [`Engine::begin_reload`](super::Engine::begin_reload) and the
+    /// files meanwhile.
+    Reload {
         /// Whose report it is.
         ticket: Ticket,
+        /// What to load.
+        kind: SnapshotKind,
+        /// Empty the databases first.
+        flush: bool,
     },
     /// Do nothing for so many microseconds (DEBUG SLEEP).
     Stall {
@@ -141,6 +151,21 @@ pub enum LogLevel {
     Warning,
 }
 
+/// Why the host does not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The parameter that stands in the way, or nothing.
+    pub about: &'static str,
+    /// The reason, in words.
+    pub text: String,
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Refusal {
+        Refusal { about: "", text }
+    }
+}
+
 /// What the world answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -161,6 +186,13 @@ pub enum Report {
         /// Why, in words.
         reason: String,
     },
+    /// The log is being flushed, or not any more.
+    Flushing {
+        /// Whether a flush is under way.
+        under_way: bool,
+        /// How often so far a write went on although a flush was under way for long.
+        delayed: u64,
+    },
     /// The log that is continued has this many bytes.
     LogSize {
         /// How many.
@@ -178,7 +210,7 @@ pub enum Report {
         /// Which ask.
         ticket: Ticket,
         /// How it went.
-        result: Result<(), String>,
+        result: Result<(), Refusal>,
     },
     /// SIGTERM, SIGINT, or a page that closes.
     Terminate {

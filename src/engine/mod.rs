@@ -80,9 +80,6 @@ pub struct Outbox {
     pub spare: Vec<Vec<u8>>,
 }
 
-/// Output buffers larger than this are not kept for reuse.
-const SPARE_BYTES: usize = 64 * 1024;
-
 impl Engine {
     /// An engine without data. The seed feeds sampling, hashing and the run id.
     pub fn new(config: Config, host: Host, seed: u64, now: Now) -> Engine {
@@ -114,8 +111,14 @@ impl Engine {
     /// Starts or stops the stream: whether anybody stores what [`Outbox::append`] brings.
     pub fn set_log_enabled(&mut self, enabled: bool) {
         self.server.persistence.log_enabled = enabled;
+        self.server.persistence.log_has_base = enabled;
         self.keyspace.effects.streaming = enabled;
         self.keyspace.effects.forget_selected();
+    }
+
+    /// Whether changes go to the stream.
+    pub fn is_logging(&self) -> bool {
+        self.server.persistence.log_enabled
     }
 
     fn begin(&mut self, now: Now) {
@@ -168,6 +171,7 @@ impl Engine {
         } else {
             client.keep(bytes);
             self.server.weigh(id);
+            self.check_query_limit(id);
             if self.server.clients.find(id).is_some_and(|client| !client.doomed) {
                 self.run_kept(id);
             }
@@ -204,7 +208,6 @@ impl Engine {
 
     /// Moves everything that is to leave into `outbox`. Its vectors are reused; it must be empty.
     pub fn drain(&mut self, outbox: &mut Outbox) {
-        self.server.stats.cycles += 1;
         std::mem::swap(&mut self.server.stream, &mut outbox.append);
         std::mem::swap(&mut self.server.asks, &mut outbox.asks);
         let mut pending = std::mem::take(&mut self.server.pending);
@@ -212,9 +215,7 @@ impl Engine {
             let Some(client) = self.server.clients.find_mut(id) else { continue };
             client.pending = false;
             if !client.reply.buf.is_empty() {
-                let mut bytes = outbox.spare.pop().filter(|b| b.capacity() <= SPARE_BYTES).unwrap_or_default();
-                bytes.clear();
-                std::mem::swap(&mut bytes, &mut client.reply.buf);
+                let bytes = std::mem::take(&mut client.reply.buf);
                 client.hand_out(bytes.len(), self.server.now.mono);
                 outbox.sends.push((id, bytes));
             }
@@ -228,7 +229,24 @@ impl Engine {
         for id in outbox.closes.iter().chain(&outbox.drops) {
             self.forget_client(*id);
         }
-        outbox.spare.clear();
+        outbox.spare.drain(..).for_each(|buffer| self.server.recycle(buffer));
+    }
+
+    /// Says that the front end's loop has been round once: from when to when it worked, without its sleep.
+    pub fn end_turn(&mut self, began: MonoTime, ended: MonoTime) {
+        let stats = &mut self.server.stats;
+        let nanos = ended.nanos.saturating_sub(began.nanos);
+        let turns = &mut stats.turns;
+        turns.count += 1;
+        turns.nanos += nanos;
+        turns.longest_nanos = turns.longest_nanos.max(nanos);
+        turns.most_commands = turns.most_commands.max(stats.commands_processed.saturating_sub(turns.commands_before));
+        turns.commands_before = stats.commands_processed;
+    }
+
+    /// Says how long the front end's loop was busy with handing on what [`Outbox::append`] brought.
+    pub fn note_storing(&mut self, nanos: u64) {
+        self.server.stats.turns.storing_nanos += nanos;
     }
 
     /// When [`tick`](Self::tick) wants to be called next; "now" while background work remains.
@@ -248,6 +266,9 @@ impl Engine {
         let Some(client) = self.server.clients.find_mut(id) else { return bytes.len() };
         let mut decoder = std::mem::take(&mut client.decoder);
         let mut reply = client.take_reply();
+        if reply.buf.capacity() == 0 {
+            reply.buf = self.server.spare.pop().unwrap_or_default();
+        }
         let before = reply.buf.len();
         let queued = self.server.resumed.len();
         let (mut at, mut wanted) = (0, 0);
@@ -306,6 +327,11 @@ impl Engine {
         }
         let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
         client.reply.buf.extend_from_slice(&pushed.buf);
+        if client.reply.buf.is_empty() {
+            // A client that has nothing to say keeps no buffer.
+            let buffer = std::mem::take(&mut client.reply.buf);
+            self.server.recycle(buffer);
+        }
     }
 
     /// Runs what a client has sent before and what was kept.

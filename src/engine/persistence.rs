@@ -6,9 +6,10 @@
 use super::Engine;
 use super::blocking::Cause;
 use super::client::ClientId;
-use super::config::{Acts, Changes, Config, ConfigError};
+use super::config::{Changes, Config, ConfigError};
 use super::error::Error;
-use super::host::{Ask, LogLevel, Report, SnapshotKind, Ticket};
+use super::host::{Ask, LogLevel, Refusal, Report, SnapshotKind, Ticket};
+use super::keyspace::Keyspace;
 use super::server::Server;
 use super::time::Now;
 
@@ -50,6 +51,8 @@ pub struct Persistence {
     pub loading: Option<Loading>,
     /// Whether changes go to a log.
     pub log_enabled: bool,
+    /// Whether the log has a base to be loaded with.
+    pub log_has_base: bool,
     /// Unix time of the last good snapshot, in seconds.
     pub last_save: i64,
     /// Unix time of the last try, in seconds.
@@ -57,6 +60,10 @@ pub struct Persistence {
     pub last_save_ok: bool,
     pub last_save_seconds: i64,
     pub last_rewrite_ok: bool,
+    /// Bytes that the last snapshot of either kind took early, because they were about to change.
+    pub last_save_early_bytes: u64,
+    pub last_rewrite_early_bytes: u64,
+    pub failed_rewrites_in_a_row: u64,
     pub last_rewrite_seconds: i64,
     /// When the snapshot under way began, unix seconds.
     pub snapshot_since: i64,
@@ -64,6 +71,9 @@ pub struct Persistence {
     pub log_error: Option<String>,
     /// The stream is stored up to this offset.
     pub stored_offset: u64,
+    /// The log is being flushed, and how often a write went on although that took long.
+    pub flushing: bool,
+    pub delayed_flushes: u64,
     /// Bytes of the log's base, and of everything.
     pub log_base_bytes: u64,
     pub log_current_bytes: u64,
@@ -89,15 +99,21 @@ impl Default for Persistence {
             save_scheduled: false,
             loading: None,
             log_enabled: false,
+            log_has_base: false,
             last_save: 0,
             last_save_try: 0,
             last_save_ok: true,
             last_save_seconds: -1,
             last_rewrite_ok: true,
+            last_save_early_bytes: 0,
+            last_rewrite_early_bytes: 0,
+            failed_rewrites_in_a_row: 0,
             last_rewrite_seconds: -1,
             snapshot_since: -1,
             log_error: None,
             stored_offset: 0,
+            flushing: false,
+            delayed_flushes: 0,
             log_base_bytes: 0,
             log_current_bytes: 0,
             loaded_keys: 0,
@@ -122,6 +138,10 @@ impl Persistence {
                 during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs \
                 for details about the RDB error."
                 .into());
+        }
+        // No replicas follow this server yet.
+        if config.min_replicas_to_write > 0 && config.min_replicas_max_lag > 0 {
+            return Err("NOREPLICAS Not enough good replicas to write.".into());
         }
         Ok(())
     }
@@ -162,6 +182,16 @@ impl Server {
         self.persistence.wanted = Some((kind, at_once));
     }
 
+    /// Gives up the snapshot under way.
+    pub fn cancel_snapshot(&mut self, keys: &mut Keyspace) {
+        if let Some(walk) = &mut keys.walk {
+            walk.cancel();
+        }
+        self.persistence.snapshot = None;
+        self.persistence.snapshot_since = -1;
+        self.asks.push(Ask::CancelSnapshot);
+    }
+
     /// Asks the host for something that a client waits for; the answer comes as `Report::Done`.
     pub fn ask_host(&mut self, awaited: Awaited, ask: impl FnOnce(Ticket) -> Ask) -> Ticket {
         let ticket = self.ticket();
@@ -173,6 +203,11 @@ impl Server {
     /// Starts to leave. `save`: take a snapshot first, or `None` for what the save points say.
     pub fn begin_shutdown(&mut self, save: Option<bool>, force: bool) {
         self.log(LogLevel::Warning, "User requested shutdown...");
+        // Without its base the log is nothing that could be loaded.
+        if self.persistence.log_enabled && !self.persistence.log_has_base && !force {
+            self.log(LogLevel::Warning, "Writing initial AOF, can't exit. SHUTDOWN FORCE leaves without it.");
+            return;
+        }
         // Half a dataset is never saved over a whole one.
         let save = save.unwrap_or(!self.config.save.0.is_empty()) && self.persistence.loading.is_none();
         let step = if save { ShutdownStep::Saving } else { ShutdownStep::Syncing(self.offset) };
@@ -187,7 +222,8 @@ impl Server {
 
     /// Gives up a shutdown that waits; false if there is none.
     pub fn abort_shutdown(&mut self) -> bool {
-        let waiting = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.step != ShutdownStep::Leaving);
+        let signalled = self.termination.take().is_some();
+        let waiting = signalled || self.shutdown.as_ref().is_some_and(|it| it.step != ShutdownStep::Leaving);
         if waiting {
             self.shutdown = None;
             self.shutdown_aborted = true;
@@ -219,11 +255,32 @@ impl Engine {
     pub fn start_log(&mut self, now: Now) {
         self.begin(now);
         self.set_log_enabled(true);
+        self.server.persistence.log_has_base = false;
+        if self.server.persistence.snapshot == Some(SnapshotKind::LogBase) {
+            // It was cut before the changes that the log begins with.
+            self.server.cancel_snapshot(&mut self.keyspace);
+        }
         if self.server.persistence.snapshot.is_some() {
             self.server.persistence.rewrite_scheduled = true;
         } else {
             self.server.want_snapshot(SnapshotKind::LogBase, false);
             self.start_wanted_snapshot();
+        }
+    }
+
+    /// Switches the log off while the server runs: a base that is being written is not wanted any more.
+    pub fn stop_log(&mut self, now: Now) {
+        self.begin(now);
+        self.set_log_enabled(false);
+        let persistence = &mut self.server.persistence;
+        persistence.rewrite_scheduled = false;
+        persistence.wanted.take_if(|(kind, _)| *kind == SnapshotKind::LogBase);
+        if persistence.snapshot == Some(SnapshotKind::LogBase) {
+            self.server.log(LogLevel::Notice, "Killing AOF child: the log is off, nobody waits for its new base.");
+            self.server.cancel_snapshot(&mut self.keyspace);
+            if std::mem::take(&mut self.server.persistence.save_scheduled) {
+                self.server.want_snapshot(SnapshotKind::Rdb, false);
+            }
         }
     }
 
@@ -246,6 +303,10 @@ impl Engine {
         match report {
             Report::Stored { offset } => self.stored(offset),
             Report::StoreFailed { reason } => self.store_failed(reason),
+            Report::Flushing { under_way, delayed } => {
+                let persistence = &mut self.server.persistence;
+                (persistence.flushing, persistence.delayed_flushes) = (under_way, delayed);
+            }
             Report::LogSize { bytes } => {
                 let persistence = &mut self.server.persistence;
                 (persistence.log_base_bytes, persistence.log_current_bytes) = (bytes, bytes);
@@ -254,9 +315,10 @@ impl Engine {
             Report::SnapshotFailed { reason } => self.snapshot_ended(Err(reason)),
             Report::Done { ticket, result } => self.host_done(ticket, result),
             Report::Terminate { save, force } => {
-                if self.server.shutdown.is_none() {
-                    self.server.begin_shutdown(save, force);
-                    self.start_wanted_snapshot();
+                // It is periodic work that follows a signal.
+                self.server.termination = Some((save, force));
+                if !self.server.clock.stopped {
+                    self.follow_termination();
                 }
             }
             Report::Sent { .. } => {}
@@ -331,9 +393,12 @@ impl Engine {
             }
             SnapshotKind::LogBase => {
                 persistence.last_rewrite_ok = ok;
+                persistence.failed_rewrites_in_a_row += 1;
                 persistence.last_rewrite_seconds = took;
                 if ok {
                     persistence.rewrites += 1;
+                    persistence.log_has_base = true;
+                    persistence.failed_rewrites_in_a_row = 0;
                     let since_cut = self.server.offset - persistence.offset_at_cut;
                     persistence.log_base_bytes = persistence.snapshot_bytes + since_cut;
                     persistence.log_current_bytes = persistence.log_base_bytes;
@@ -354,12 +419,27 @@ impl Engine {
         self.start_wanted_snapshot();
     }
 
+    /// Begins the shutdown that a signal has asked for.
+    pub(super) fn follow_termination(&mut self) {
+        let Some((save, force)) = self.server.termination.take() else { return };
+        if self.server.shutdown.is_none() {
+            self.server.begin_shutdown(save, force);
+            self.start_wanted_snapshot();
+            if self.server.shutdown.is_none() {
+                self.shutdown_failed();
+            }
+        }
+    }
+
     /// What waited for a snapshot to end: a shutdown, a scheduled rewrite or save.
     fn go_on_after_snapshot(&mut self, ok: bool) {
         if let Some(shutdown) = self.server.shutdown.clone()
             && shutdown.step == ShutdownStep::Saving
             && self.server.persistence.wanted.is_none()
         {
+            if !ok {
+                self.server.log(LogLevel::Warning, "Error trying to save the DB, can't exit.");
+            }
             return if ok || shutdown.force { self.server.sync_before_leaving() } else { self.shutdown_failed() };
         }
         let persistence = &mut self.server.persistence;
@@ -374,6 +454,7 @@ impl Engine {
         self.server.shutdown = None;
         self.server
             .log(LogLevel::Warning, "Errors trying to shut down the server. Check the lines above for the cause.");
+        self.server.shutdown = None;
         for id in self.blocked_clients(|cause| *cause == Cause::Shutdown) {
             self.release(id, |reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs."));
         }
@@ -389,19 +470,18 @@ impl Engine {
     }
 
     /// The host has answered an ask.
-    fn host_done(&mut self, ticket: Ticket, result: Result<(), String>) {
+    fn host_done(&mut self, ticket: Ticket, result: Result<(), Refusal>) {
         let Some(at) = self.server.awaited.iter().position(|(t, _)| *t == ticket) else { return };
         let (_, awaited) = self.server.awaited.remove(at);
         let error = match (awaited, result) {
             (_, Ok(())) => None,
             (Awaited::Configure(changes), Err(reason)) => {
-                let name = changes.changed.iter().find(|param| param.acts == Acts::Host).map_or("", |param| param.name);
-                let text = ConfigError::refused(name, reason).to_string();
+                let text = ConfigError::refused(reason.about, reason.text).to_string();
                 self.server.config.undo(*changes);
                 self.keyspace.settings.refresh(&self.server.config);
                 Some(text)
             }
-            (Awaited::Plain, Err(reason)) => Some(format!("ERR {reason}")),
+            (Awaited::Plain, Err(reason)) => Some(format!("ERR {}", reason.text)),
         };
         for id in self.blocked_clients(|cause| *cause == Cause::Host(ticket)) {
             match &error {

@@ -42,6 +42,7 @@ impl Engine {
             self.server.clock.busy = false;
             return;
         }
+        self.follow_termination();
         let effort = self.server.config.active_expire_effort;
         let paused = self.server.active_pause().is_some() || self.server.config.import_mode;
         let suspended = paused || self.server.clock.lazy_expire_only;
@@ -59,6 +60,7 @@ impl Engine {
         // One that waited for a cancelled walk to end.
         self.start_wanted_snapshot();
         self.periodic();
+        self.server.stats.turns.round_nanos += (self.server.host.stopwatch_ns)().saturating_sub(began);
     }
 
     /// When periodic work wants to go on.
@@ -131,7 +133,8 @@ impl Engine {
         stats.ops_rate.sample(stats.commands_processed, ms);
         stats.input_rate.sample(stats.net_input, ms);
         stats.output_rate.sample(stats.net_output, ms);
-        stats.cycle_rate.sample(stats.cycles, ms);
+        stats.turn_rate.sample(stats.turns.count, ms);
+        stats.turn_nanos_rate.sample(stats.turns.nanos, ms);
         self.check_clients();
         self.check_save_points();
     }

@@ -23,14 +23,14 @@ use crate::engine::host::{Ask, Report, SnapshotKind, Ticket};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::connection::{Connection, Read, Stream};
 use super::listen::{self, Listener};
 use super::log::{self, in_words};
 use super::process;
 use super::ready::{Flag, Ready, Token};
 use super::storage::Storage;
-use super::storage::load::{Loader, Plan, Progress};
+use super::storage::load::{self, Loader, Plan, Progress};
 
 /// One read takes at most so many bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -110,7 +110,7 @@ impl Pump {
         let storage_source = Source::new(&ready, Token::Storage);
         let storage = Storage::start(storage_source.flag.clone())?;
         log::notice("Server initialized");
-        let loader = Loader::start(plan, false, &mut engine, clock.now(), storage_source.flag.clone())?;
+        let loader = Loader::start(plan, None, &mut engine, clock.now(), storage_source.flag.clone())?;
         let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
         let mut pump = Pump {
             engine,
@@ -144,14 +144,16 @@ impl Pump {
     }
 
     /// Loads the log again, while clients are told -LOADING.
-    pub(super) fn reload(&mut self, now: Now, ticket: Ticket) {
-        let started = self
-            .storage
-            .plan_again(&mut self.engine, now)
-            .and_then(|plan| Loader::start(plan, true, &mut self.engine, now, self.storage_source.flag.clone()));
+    pub(super) fn reload(&mut self, now: Now, ticket: Ticket, kind: SnapshotKind, flush: bool) {
+        let plan = match kind {
+            SnapshotKind::LogBase => self.storage.plan_again(&mut self.engine, now),
+            SnapshotKind::Rdb => load::plan_snapshot_again(self.engine.config()),
+        };
+        let started = plan
+            .and_then(|plan| Loader::start(plan, Some(flush), &mut self.engine, now, self.storage_source.flag.clone()));
         match started {
             Ok(loader) => (self.loader, self.reloading) = (Some(loader), Some(ticket)),
-            Err(reason) => self.engine.report(now, Report::Done { ticket, result: Err(reason) }),
+            Err(reason) => self.engine.report(now, Report::Done { ticket, result: Err(reason.into()) }),
         }
         self.storage_source.flag.raise();
     }
@@ -217,9 +219,11 @@ impl Pump {
             self.leave(now);
             return Poll::Ready(code);
         }
+        let ended = self.clock.now().mono;
+        self.engine.end_turn(now.mono, ended);
         match again {
             true => cx.waker().wake_by_ref(),
-            false => self.set_timer(cx),
+            false => self.set_timer(cx, ended),
         }
         Poll::Pending
     }
@@ -247,17 +251,25 @@ impl Pump {
         }
         self.loader = None;
         match self.reloading.take() {
-            Some(ticket) => self.engine.report(now, Report::Done { ticket, result: Ok(()) }),
+            Some(ticket) => {
+                self.engine.report(now, Report::Done { ticket, result: Ok(()) });
+                // The log says nothing of a snapshot that was loaded.
+                if self.engine.is_logging() {
+                    self.engine.rewrite_log(now);
+                }
+            }
             None if self.exit.is_none() => self.announce(),
             None => {}
+        }
+        if self.exit.is_none() {
+            self.follow_appendonly(now);
         }
         false
     }
 
     /// Sets the timer for the engine's next deadline. One that is set too early only costs a turn.
-    fn set_timer(&mut self, cx: &mut Context) {
+    fn set_timer(&mut self, cx: &mut Context, now: MonoTime) {
         let Some(deadline) = self.engine.next_deadline() else { return };
-        let now = self.clock.now().mono;
         if deadline <= now {
             return cx.waker().wake_by_ref();
         }
@@ -471,6 +483,7 @@ impl Pump {
 
     /// Hands the next bytes of the stream to the log. A new base of the log cuts them.
     fn store(&mut self, now: Now, outbox: &mut Outbox) {
+        let began = (!outbox.append.is_empty()).then(clock::stopwatch_ns);
         let end = self.engine.offset();
         let start = end - outbox.append.len() as u64;
         let mut rest = &outbox.append[..];
@@ -487,6 +500,9 @@ impl Pump {
         outbox.append.clear();
         outbox.append.shrink_to(READ_BYTES * 16);
         self.storage.write_log(&mut self.engine, now);
+        if let Some(began) = began {
+            self.engine.note_storing(clock::stopwatch_ns().saturating_sub(began));
+        }
     }
 
     /// Lets go of the replies that waited for what is stored now.

@@ -174,6 +174,7 @@ impl Home {
         let now = clock::now();
         let result = act(state, now);
         self.deal(state, now);
+        state.engine.end_turn(now.mono, clock::now().mono);
         let logs = std::mem::take(&mut state.logs);
         let wake = std::mem::take(&mut state.ready) && state.wake.is_some() && !self.waking.replace(true);
         drop(lent);
@@ -323,8 +324,8 @@ impl Home {
                     state.report(now, Report::Stored { offset });
                 }
             },
-            Ask::ReloadLog { ticket } => {
-                let result = Err("the log cannot be loaded again while the page is open".to_owned());
+            Ask::Reload { ticket, .. } => {
+                let result = Err("what is stored cannot be loaded again while the page is open".to_owned().into());
                 state.report(now, Report::Done { ticket, result });
             }
             Ask::Stall { micros } => state.stalled_until = Some(now.mono.plus_ms(micros.div_ceil(1000))),

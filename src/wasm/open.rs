@@ -107,6 +107,7 @@ pub fn spare_engine(config: Config) -> Engine {
     let host = Host {
         stopwatch_ns: clock::stopwatch_ns,
         used_memory,
+        monotonic_clock: "performance.now",
         multiplexing: "browser",
         allocator: "dlmalloc",
         os: "WebAssembly".into(),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::config::{AppendFsync, Config};
-use crate::engine::host::{Report, SnapshotKind, Ticket};
+use crate::engine::host::{Refusal, Report, SnapshotKind, Ticket};
 use crate::engine::snapshot::SnapshotProgress;
 use crate::engine::time::Now;
 
@@ -87,11 +87,6 @@ impl Storage {
         Ok(Storage { worker, log: None, pull: None, last_id: 0, sync_asked: false, fatal: false })
     }
 
-    /// Whether the log is on.
-    pub fn is_logging(&self) -> bool {
-        self.log.is_some()
-    }
-
     /// Hands a job with a result to the storage thread.
     pub fn run(&self, ticket: Ticket, job: impl FnOnce() -> Result<(), String> + Send + 'static) {
         self.worker.submit(Job::Run(ticket, Box::new(job)));
@@ -106,8 +101,14 @@ impl Storage {
         self.log = Some(Log { place, manifest, appender, opening: false, left: None, fresh: false });
     }
 
-    /// Switches the log off; what is appended is made durable.
-    pub fn close_log(&mut self, now: Now) {
+    /// Switches the log off while the server runs.
+    pub fn stop_log(&mut self, engine: &mut Engine, now: Now) {
+        self.finish_opening(engine, now);
+        self.close_log(now);
+    }
+
+    /// Lets go of the log; what is appended is made durable.
+    fn close_log(&mut self, now: Now) {
         let Some(mut log) = self.log.take() else { return };
         let _ = log.appender.flush(now.mono, true);
         let offset = log.appender.end();
@@ -171,6 +172,7 @@ impl Storage {
         }
         if let Some((file, offset)) = log.appender.due_sync(now.mono, self.sync_asked) {
             self.worker.submit(Job::Sync { file, offset });
+            engine.report(now, Report::Flushing { under_way: true, delayed: log.appender.delayed });
         }
     }
 
@@ -356,7 +358,10 @@ impl Storage {
             Event::Snapshot(..) => {}
             Event::Synced(offset, result) => self.end_sync(engine, now, offset, result),
             Event::Switched(result) => self.end_switch(engine, now, result),
-            Event::Done(ticket, result) => engine.report(now, Report::Done { ticket, result }),
+            Event::Done(ticket, result) => {
+                let result = result.map_err(Refusal::from);
+                engine.report(now, Report::Done { ticket, result });
+            }
         }
     }
 
@@ -384,10 +389,15 @@ impl Storage {
             }
             Err(reason) => engine.report(now, Report::SnapshotFailed { reason }),
         }
+        // A rewrite while the log is off only leaves files.
+        if pull.kind == SnapshotKind::LogBase && !engine.is_logging() {
+            self.stop_log(engine, now);
+        }
     }
 
     fn end_sync(&mut self, engine: &mut Engine, now: Now, offset: u64, result: std::io::Result<()>) {
         let Some(log) = &mut self.log else { return };
+        engine.report(now, Report::Flushing { under_way: false, delayed: log.appender.delayed });
         if let Err(trouble) = log.appender.synced(offset, result) {
             return self.complain(engine, now, trouble);
         }
