@@ -15,7 +15,7 @@ use web_sys::IdbDatabase;
 
 use crate::engine::client::{ClientId, Peer};
 use crate::engine::config::AppendFsync;
-use crate::engine::host::{Ask, LogLevel, Report, SnapshotKind};
+use crate::engine::host::{Ask, LogLevel, Refusal, Report, SnapshotKind};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
@@ -310,11 +310,13 @@ impl Home {
                 }
             }
             Ask::Configure { ticket, changes } => {
-                let result = changes.iter().try_for_each(|(name, value)| state.configure(name, value));
+                let result = changes.iter().try_for_each(|(name, value)| {
+                    state.configure(name, value).map_err(|text| Refusal { about: name, text })
+                });
                 state.report(now, Report::Done { ticket, result });
             }
             Ask::RewriteConfig { ticket, .. } => {
-                let result = Err("The server is running without a config file".to_owned());
+                let result = Err("The server is running without a config file".to_owned().into());
                 state.report(now, Report::Done { ticket, result });
             }
             Ask::Sync => match &mut state.store {

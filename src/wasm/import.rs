@@ -46,7 +46,7 @@ impl Import {
     /// An `InvalidDumpError`. The database is as it was.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<f64, JsValue> {
         self.engine.load(clock::now(), bytes).map_err(|error| invalid(&error))?;
-        Ok(self.engine.keys_loaded() as f64)
+        Ok(self.engine.steps_loaded() as f64)
     }
 
     /// The file has ended: its keys replace those of the database. Gives their number once they are stored.
