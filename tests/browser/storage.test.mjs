@@ -396,6 +396,59 @@ test("with `always` a reply comes only after its write is stored, and reads wait
   assert.deepEqual(got, { early: 0, seen: [0, 0] });
 });
 
+test("with `always` nothing that tells of a write leaves before it is stored: EXEC, woken clients, messages, expiry", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://always-all", { appendfsync: "always" });
+    // Transactions take their time here: what leaves too early is seen.
+    const listen = Object.getOwnPropertyDescriptor(IDBTransaction.prototype, "oncomplete");
+    Object.defineProperty(IDBTransaction.prototype, "oncomplete", {
+      ...listen,
+      set(handler) {
+        if (this.mode !== "readwrite") return listen.set.call(this, handler);
+        listen.set.call(this, (event) => setTimeout(() => handler(event), 20));
+      },
+    });
+    const early = [];
+    const texts = {};
+    const client = (name) => {
+      const connection = db.connection();
+      texts[name] = "";
+      connection.ondata = (bytes) => {
+        const text = new TextDecoder().decode(bytes);
+        texts[name] += text;
+        const tells = !text.startsWith("+OK\r\n+QUEUED"); // MULTI's answers do not
+        if (tells && db.status().pendingBytes !== 0) early.push([name, text]);
+      };
+      return (...args) => connection.writeCommand(args);
+    };
+    const [writer, blocked, listener, reader, other] = ["writer", "blocked", "listener", "reader", "other"].map(client);
+    await db.call(["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
+    listener("PSUBSCRIBE", "__key*__:*");
+    blocked("BLMOVE", "from", "to", "LEFT", "RIGHT", 0);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    writer("MULTI");
+    writer("RPUSH", "from", "x");
+    writer("SET", "short", "1", "PX", 30);
+    writer("EXEC");
+    reader("LRANGE", "to", 0, -1);
+    other("PUBLISH", "channel", "text");
+    await db.call(["INCR", "n"]);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    reader("EXISTS", "short");
+    await db.flush();
+    await db.call(["INCR", "n"]);
+    Object.defineProperty(IDBTransaction.prototype, "oncomplete", listen);
+    await db.close();
+    return { early, texts };
+  });
+  assert.deepEqual(got.early, []);
+  assert.match(got.texts.writer, /\*2\r\n:1\r\n\+OK/);
+  assert.equal(got.texts.blocked, "$1\r\nx\r\n");
+  assert.match(got.texts.reader, /x\r\n:0\r\n$/);
+  assert.match(got.texts.listener, /expired/);
+});
+
 test("a page that is hidden stores at once what was just being stored", async () => {
   const page = await blank();
   const got = await page.evaluate(async () => {
@@ -594,6 +647,42 @@ test("an engine that died says so, and is started again from what is stored", as
   assert.deepEqual(got.stops, ["EngineStoppedError"]);
   assert.deepEqual(got.again, ["v", "open", "indexeddb"]);
   assert.deepEqual([got.beside, got.both, got.size], ["EngineStoppedError", [0, 2], 2]);
+});
+
+test("an engine that panicked lets go of its database, and is started again", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://panic");
+    await db.call(["SET", "k", "v"]);
+    await db.flush();
+    // Entering the engine while it runs is what its own guard refuses, with a panic.
+    const put = IDBObjectStore.prototype.put;
+    let inner;
+    IDBObjectStore.prototype.put = function (...args) {
+      IDBObjectStore.prototype.put = put;
+      inner = db.call(["PING"]).catch((error) => error.name);
+      return put.apply(this, args);
+    };
+    await db.call(["SET", "k", "w"]).catch(() => {});
+    await db.flush().catch(() => {});
+    const stopped = [await inner, db.status().state, db.status().lastError];
+    const flushed = await db.flush().catch((error) => error.name);
+    await db.reopen();
+    const value = await db.call(["GET", "k"]);
+    await db.close();
+    // Nobody holds the database open any more.
+    const deleted = await new Promise((resolve) => {
+      const request = indexedDB.deleteDatabase("haversack:panic");
+      request.onsuccess = () => resolve("deleted");
+      request.onblocked = () => resolve("blocked");
+    });
+    return { stopped, flushed, value, deleted };
+  });
+  assert.deepEqual(got.stopped.slice(0, 2), ["EngineStoppedError", "stopped"]);
+  assert.match(got.stopped[2], /already/);
+  assert.equal(got.flushed, "EngineStoppedError");
+  assert.match(got.value, /^[vw]$/); // the second was written as it happened
+  assert.equal(got.deleted, "deleted");
 });
 
 test("a database that another page deleted can be opened again", async () => {
