@@ -546,6 +546,13 @@ fn our_logs_load_in_valkey_9() {
 }
 
 #[test]
+fn our_logs_without_a_snapshot_at_the_start_load() {
+    for reader in [Redis7, Redis8, Valkey9, Ours] {
+        log_passes(Ours, reader, &["--aof-use-rdb-preamble", "no"]);
+    }
+}
+
+#[test]
 fn logs_of_redis_7_load() {
     log_passes(Redis7, Ours, &[]);
 }

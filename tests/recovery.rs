@@ -183,6 +183,72 @@ fn names_in(folder: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+// ---- The log, switched and read again while the server runs ----
+
+#[test]
+fn a_log_read_again_does_not_hold_up_the_end() {
+    let folder = fresh_folder("recovery");
+    let mut server = start(&folder, &[&LOGGED[..], &["--enable-debug-command", "yes"]].concat());
+    let mut client = server.client();
+    do_all(&mut client, &["SET a 1", "DEBUG LOADAOF", "SET b 2"]);
+    server.signal("TERM");
+    assert!(server.wait().success(), "{}", server.log());
+    drop(server);
+    let server = start(&folder, &LOGGED);
+    assert_eq!(server.client().ask("MGET a b"), "[\"1\" \"2\"]");
+}
+
+#[test]
+fn a_rewrite_without_a_log_leaves_the_log_to_be_switched_on() {
+    let folder = fresh_folder("recovery");
+    let server = start(&folder, &[&NO_SNAPSHOTS[..], &["--enable-debug-command", "yes"]].concat());
+    let mut client = server.client();
+    let rewritten = |client: &mut Client| {
+        wait_until("the rewrite", || info(client).contains("aof_rewrite_in_progress:0"));
+    };
+    do_all(&mut client, &["SET old 1", "BGREWRITEAOF"]);
+    rewritten(&mut client);
+    do_all(&mut client, &["DEBUG LOADAOF", "FLUSHALL", "CONFIG SET appendonly yes", "SET new 1"]);
+    rewritten(&mut client);
+    assert!(info(&mut client).contains("aof_enabled:1"));
+    do_all(&mut client, &["DEBUG LOADAOF"]);
+    assert_eq!(client.ask("MGET old new"), "[(nil) \"1\"]");
+    server.kill();
+    let server = start(&folder, &LOGGED);
+    assert_eq!(server.client().ask("MGET old new"), "[(nil) \"1\"]");
+}
+
+#[test]
+fn the_first_base_of_a_log_is_waited_for_and_given_up() {
+    let folder = fresh_folder("recovery");
+    let slow = ["--rdb-key-save-delay", "1000000"];
+    let server = start(&folder, &[&NO_SNAPSHOTS[..], &slow].concat());
+    let mut client = server.client();
+    let keys: Vec<String> = (0..100).map(|n| format!("SET k{n} {n}")).collect();
+    do_all(&mut client, &keys.iter().map(String::as_str).collect::<Vec<_>>());
+    do_all(&mut client, &["CONFIG SET appendonly yes"]);
+    assert!(info(&mut client).contains("aof_rewrite_in_progress:1"));
+    server.signal("TERM");
+    wait_until("the refusal", || server.log().contains("Writing initial AOF, can't exit"));
+    do_all(&mut client, &["CONFIG SET appendonly no"]);
+    assert!(info(&mut client).contains("aof_rewrite_in_progress:0"));
+    do_all(&mut client, &["CONFIG SET rdb-key-save-delay 0", "CONFIG SET appendonly yes"]);
+    wait_until("the base", || info(&mut client).contains("aof_rewrite_in_progress:0"));
+    server.kill();
+    let server = start(&folder, &LOGGED);
+    assert_eq!(server.client().ask("DBSIZE"), ":100");
+}
+
+#[test]
+fn a_snapshot_is_read_again() {
+    let folder = fresh_folder("recovery");
+    let server = start(&folder, &[&NO_SNAPSHOTS[..], &["--enable-debug-command", "yes"]].concat());
+    let mut client = server.client();
+    assert!(client.ask("DEBUG RELOAD NOSAVE").starts_with("-ERR Error trying to load the RDB dump"));
+    do_all(&mut client, &["SET a 1", "SAVE", "SET a 2", "SET b 2", "DEBUG RELOAD NOSAVE"]);
+    assert_eq!(client.ask("MGET a b"), "[\"1\" (nil)]");
+}
+
 // ---- Snapshots only ----
 
 #[test]

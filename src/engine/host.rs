@@ -125,6 +125,11 @@ pub enum Ask {
         /// Empty the databases first.
         flush: bool,
     },
+    /// Wait so many microseconds before each write to the log (DEBUG AOF-FLUSH-SLEEP).
+    DelayLog {
+        /// How long.
+        micros: u64,
+    },
     /// Do nothing for so many microseconds (DEBUG SLEEP).
     Stall {
         /// How long.

@@ -31,6 +31,7 @@ pub mod load;
 mod monitor;
 pub mod persistence;
 pub mod pubsub;
+mod rewrite;
 pub mod rng;
 mod secret;
 pub mod server;

@@ -1,7 +1,7 @@
 //! The snapshot walk: a point-in-time picture of all keys, taken in slices while commands go on.
 //!
 //! No fork. The walk visits every db in the order of its table's positions and turns each entry into RDB
-//! bytes. An entry that it has not reached is given to it by the keyspace door before it changes or goes,
+//! bytes, or into commands where the log is to have no snapshot in front. An entry that it has not reached is given to it by the keyspace door before it changes or goes,
 //! and marked; entries added after the cut are marked too; the walk passes marked entries over and takes
 //! the mark away. FLUSHALL hands the old table over. So the picture is exactly that of the cut, with
 //! bounded memory, and it works in a browser.
@@ -18,6 +18,7 @@ use super::entry::Entry;
 use super::eviction::AccessPolicy;
 use super::host::{Ask, SnapshotKind};
 use super::keyspace::{DbWalk, Keyspace};
+use super::rewrite;
 use super::server::Server;
 use super::time::Now;
 
@@ -39,12 +40,20 @@ struct Detached {
     table: Table<Entry>,
 }
 
+/// What a walk turns entries into.
+enum Form {
+    /// A snapshot.
+    Rdb(Writer),
+    /// Commands.
+    Commands,
+}
+
 /// A walk under way.
 pub struct Walk {
     /// What it is for.
     pub kind: SnapshotKind,
     /// `None` once nobody wants the snapshot any more.
-    writer: Option<Writer>,
+    form: Option<Form>,
     out: Vec<u8>,
     selected: Option<usize>,
     /// Keys and keys with an expire time of each db at the cut.
@@ -65,14 +74,24 @@ pub struct Walk {
 impl Walk {
     /// Takes one entry as it is now.
     pub fn emit(&mut self, as_db: usize, entry: &Entry) {
-        let Some(writer) = &mut self.writer else { return };
-        if self.selected != Some(as_db) {
-            self.selected = Some(as_db);
-            let (keys, expires) = self.sizes.get(as_db).copied().unwrap_or_default();
-            writer.select_db(as_db, keys, expires, &mut self.out);
+        let Some(form) = &mut self.form else { return };
+        let chosen = self.selected.replace(as_db) == Some(as_db);
+        match form {
+            Form::Rdb(writer) => {
+                if !chosen {
+                    let (keys, expires) = self.sizes.get(as_db).copied().unwrap_or_default();
+                    writer.select_db(as_db, keys, expires, &mut self.out);
+                }
+                let attributes = attributes(entry, self.policy, self.access);
+                writer.entry(entry.key(), entry.value(), &attributes, &mut self.out);
+            }
+            Form::Commands => {
+                if !chosen {
+                    rewrite::select_db(as_db, &mut self.out);
+                }
+                rewrite::entry(entry, &mut self.out);
+            }
         }
-        let attributes = attributes(entry, self.policy, self.access);
-        writer.entry(entry.key(), entry.value(), &attributes, &mut self.out);
         self.keys_done += 1;
     }
 
@@ -85,13 +104,13 @@ impl Walk {
 
     /// Nobody wants the snapshot any more.
     pub fn cancel(&mut self) {
-        self.writer = None;
+        self.form = None;
         self.out = Vec::new();
     }
 
     /// Whether nobody wants the snapshot any more.
     pub fn is_cancelled(&self) -> bool {
-        self.writer.is_none()
+        self.form.is_none()
     }
 
     /// Takes over a table that its db gives up.
@@ -128,9 +147,18 @@ impl Keyspace {
     /// Cuts a snapshot here and now. There must be no walk under way.
     pub fn start_walk(&mut self, kind: SnapshotKind, server: &Server) {
         debug_assert!(self.walk.is_none());
-        let mut writer = self.snapshot_writer(server);
         let mut out = Vec::new();
-        writer.head(&self.snapshot_head(server, kind == SnapshotKind::LogBase), &mut out);
+        let base = kind == SnapshotKind::LogBase;
+        let form = if base && !server.config.aof_use_rdb_preamble {
+            if server.config.aof_timestamp_enabled {
+                out.extend_from_slice(format!("#TS:{}\r\n", self.now.wall.seconds()).as_bytes());
+            }
+            Form::Commands
+        } else {
+            let mut writer = self.snapshot_writer(server);
+            writer.head(&self.snapshot_head(server, base), &mut out);
+            Form::Rdb(writer)
+        };
         let mut sizes = Vec::new();
         for (number, db) in self.dbs.iter_mut().enumerate() {
             sizes.push((db.table.len(), db.expires.len()));
@@ -141,7 +169,7 @@ impl Keyspace {
         }
         self.walk = Some(Walk {
             kind,
-            writer: Some(writer),
+            form: Some(form),
             out,
             selected: None,
             keys_total: sizes.iter().map(|(keys, _)| *keys as u64).sum(),
@@ -244,7 +272,7 @@ impl Engine {
         }
         let done = keys.step_walk(budget);
         let Some(walk) = &mut keys.walk else { return SnapshotProgress::Idle };
-        if done && let Some(writer) = &mut walk.writer {
+        if done && let Some(Form::Rdb(writer)) = &mut walk.form {
             writer.finish(&mut walk.out);
         }
         walk.bytes += walk.out.len() as u64;

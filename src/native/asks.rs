@@ -50,6 +50,7 @@ impl Pump {
             }
             Ask::Sync => self.storage.ask_sync(&mut self.engine, now),
             Ask::Reload { ticket, kind, flush } => self.reload(now, ticket, kind, flush),
+            Ask::DelayLog { micros } => self.storage.log_delay = Duration::from_micros(micros),
             Ask::Stall { micros } => std::thread::sleep(Duration::from_micros(micros)),
             Ask::Exit => self.exit = Some(std::process::ExitCode::SUCCESS),
         }

@@ -330,6 +330,8 @@ impl Home {
                 let result = Err("what is stored cannot be loaded again while the page is open".to_owned().into());
                 state.report(now, Report::Done { ticket, result });
             }
+            // Flushes are not waited for here.
+            Ask::DelayLog { .. } => {}
             Ask::Stall { micros } => state.stalled_until = Some(now.mono.plus_ms(micros.div_ceil(1000))),
             Ask::Exit => state.exit(),
         }

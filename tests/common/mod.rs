@@ -256,6 +256,6 @@ pub fn answer(engine: &mut Engine, now: Now, ask: Ask) {
             let offset = engine.offset();
             engine.report(now, Report::Stored { offset });
         }
-        Ask::CancelSnapshot | Ask::Stall { .. } | Ask::Log { .. } | Ask::Exit => {}
+        Ask::CancelSnapshot | Ask::Stall { .. } | Ask::DelayLog { .. } | Ask::Log { .. } | Ask::Exit => {}
     }
 }

@@ -36,25 +36,30 @@ type Tool = (&'static str, usize, usize, fn(&mut Call) -> Outcome);
 const MANY: usize = usize::MAX;
 
 const TOOLS: &[Tool] = &[
+    ("aof-flush-sleep", 3, 3, aof_flush_sleep),
     ("change-repl-id", 2, 2, change_repl_id),
+    ("client-enforce-reply-list", 3, 3, nothing_to_switch),
+    ("client-eviction", 2, 2, client_eviction),
     ("config-rewrite-force-all", 2, 2, |call| super::config::write_back(call, true)),
     ("dict-resizing", 3, 3, nothing_to_switch),
     ("digest", 2, 2, digest),
     ("digest-value", 2, MANY, digest_value),
     ("error", 3, 3, error),
+    ("hashtable-can-abort-shrink", 3, 3, nothing_to_switch),
     ("help", 2, 2, debug_help),
     ("htstats", 3, 4, show::htstats),
     ("htstats-key", 3, 4, show::htstats_key),
     ("listpack", 3, 3, show::listpack),
     ("loadaof", 2, 2, loadaof),
     ("log", 3, 3, log),
-    ("object", 3, 3, show::object),
+    ("object", 3, 4, show::object),
     ("pause-cron", 3, 3, pause_cron),
     ("populate", 3, 5, populate),
     ("protocol", 3, 3, show::protocol),
     ("quicklist", 3, 4, show::quicklist),
     ("quicklist-packed-threshold", 3, 3, quicklist_packed_threshold),
     ("reload", 2, MANY, reload),
+    ("replicate", 3, MANY, replicate),
     ("replybuffer", 3, 4, nothing_to_switch),
     ("sdslen", 3, 3, show::sdslen),
     ("set-active-expire", 3, 3, set_active_expire),
@@ -270,6 +275,44 @@ fn quicklist_packed_threshold(call: &mut Call) -> Outcome {
     Ok(())
 }
 
+/// Makes the front end wait before each write to the log.
+fn aof_flush_sleep(call: &mut Call) -> Outcome {
+    let micros = call.int_in(2, 0, i64::from(u32::MAX), "ERR value is out of range")? as u64;
+    call.server.asks.push(Ask::DelayLog { micros });
+    call.reply.ok();
+    Ok(())
+}
+
+/// Sends a command to the stream that this server does not run.
+fn replicate(call: &mut Call) -> Outcome {
+    let args: Vec<&[u8]> = call.args.from(2).iter().collect();
+    call.keys.effects.propagate(call.keys.db, &args);
+    call.reply.ok();
+    Ok(())
+}
+
+/// What `maxmemory-clients` goes by: the clients, the largest first.
+fn client_eviction(call: &mut Call) -> Outcome {
+    const MOST: usize = 100;
+    let limit = call.server.config.maxmemory_clients.bytes(call.server.config.maxmemory);
+    let exempt = call.server.clients.iter().filter(|client| client.no_evict).count();
+    let mut sizes: Vec<(usize, u64)> = call
+        .server
+        .clients
+        .iter()
+        .filter(|client| !client.no_evict)
+        .map(|client| (client.memory_bytes(), client.id))
+        .collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let total: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
+    let mut text = format!("limit:{limit}\r\ntotal:{total}\r\nclients:{}\r\nexempt:{exempt}\r\n", sizes.len());
+    for (bytes, id) in sizes.iter().take(MOST) {
+        text += &format!("id={id} bytes={bytes}\r\n");
+    }
+    call.reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
 fn change_repl_id(call: &mut Call) -> Outcome {
     call.server.replication_id = call.keys.rng.hex(40);
     call.reply.ok();
@@ -293,9 +336,14 @@ fn debug_help(call: &mut Call) -> Outcome {
     help(
         call,
         &[
+            "AOF-FLUSH-SLEEP <microseconds>",
+            "    Waits so long before each write to the log.",
             "CHANGE-REPL-ID",
             "    Takes a new replication id.",
-            "DICT-RESIZING|REPLYBUFFER|SET-DISABLE-DENY-SCRIPTS <value> ...",
+            "CLIENT-EVICTION",
+            "    Shows how much memory the clients take that maxmemory-clients goes by, the largest first.",
+            "CLIENT-ENFORCE-REPLY-LIST|DICT-RESIZING|HASHTABLE-CAN-ABORT-SHRINK|REPLYBUFFER|SET-DISABLE-DENY-SCRIPTS",
+            "        <value> ...",
             "    Accepted for the sake of test suites; there is nothing to turn here.",
             "DIGEST",
             "    Shows 40 hexadecimal digits that stand for all data.",
@@ -326,7 +374,9 @@ fn debug_help(call: &mut Call) -> Outcome {
             "    Writes the nodes of a quicklist to the log.",
             "QUICKLIST-PACKED-THRESHOLD <size>",
             "    Elements from this size on have a node of their own; 0 means the default.",
-            "RELOAD [NOFLUSH] [MERGE]",
+            "REPLICATE <command> [<arg> ...]",
+            "    Sends a command to the log and to replicas that this server does not run.",
+            "RELOAD [NOFLUSH] [MERGE] [NOSAVE]",
             "    Saves all data and loads them again.",
             "SDSLEN <key>",
             "    Shows the lengths of a key and of its string value.",

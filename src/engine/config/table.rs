@@ -170,7 +170,7 @@ parameters! {
     aof_rewrite_cpulist: Text = text(""), TEXT, Immutable, Nobody => ["aof_rewrite_cpulist"];
     aof_rewrite_incremental_fsync: bool = true, Kind::Bool, Rw, Host;
     aof_timestamp_enabled: bool = false, Kind::Bool, Rw, Engine;
-    aof_use_rdb_preamble: bool = true, Kind::Bool, Rw, Nobody;
+    aof_use_rdb_preamble: bool = true, Kind::Bool, Rw, Engine;
     appenddirname: Text = text("appendonlydir"), APPENDDIRNAME, Immutable, Host;
     appendfilename: Text = text("appendonly.aof"), APPENDFILENAME, Immutable, Host;
     appendfsync: AppendFsync = AppendFsync::EverySec, Kind::Choice, Rw, Host;

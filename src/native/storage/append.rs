@@ -83,6 +83,11 @@ impl Appender {
         }
     }
 
+    /// Whether anything waits to be written.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Appends bytes; they are written by [`flush`](Self::flush).
     pub fn append(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);

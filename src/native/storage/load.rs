@@ -190,7 +190,7 @@ fn begin(place: &LogPlace, config: &Config, rdb: &Path) -> Result<Manifest, Stri
         finish_upgrade(place, &manifest)?;
         return Ok(manifest);
     }
-    let base = place.dir.join(manifest.next_base(&place.prefix));
+    let base = place.dir.join(manifest.next_base(&place.prefix, false));
     if rdb.is_file() {
         log::warning(&format!(
             "appendonly is on, but there is no log yet: it begins with the data of {}",

@@ -114,10 +114,11 @@ impl Manifest {
         text
     }
 
-    /// Names a new base; the old one becomes history.
-    pub fn next_base(&mut self, prefix: &str) -> String {
+    /// Names a new base, a snapshot or (`commands`) a log; the old one becomes history.
+    pub fn next_base(&mut self, prefix: &str, commands: bool) -> String {
         self.last_base += 1;
-        let part = Part { name: format!("{prefix}.{}.base.rdb", self.last_base), seq: self.last_base };
+        let end = if commands { "aof" } else { "rdb" };
+        let part = Part { name: format!("{prefix}.{}.base.{end}", self.last_base), seq: self.last_base };
         let name = part.name.clone();
         self.history.extend(self.base.replace(part));
         name
@@ -180,7 +181,7 @@ mod tests {
         let mut manifest = Manifest::parse(text).unwrap();
         assert_eq!(manifest.text(), text);
         assert_eq!(manifest.next_part("appendonly.aof"), "appendonly.aof.8.incr.aof");
-        assert_eq!(manifest.next_base("appendonly.aof"), "appendonly.aof.3.base.rdb");
+        assert_eq!(manifest.next_base("appendonly.aof", false), "appendonly.aof.3.base.rdb");
         manifest.retire_parts(1);
         let expected = "file appendonly.aof.3.base.rdb seq 3 type b\nfile appendonly.aof.2.base.rdb seq 2 type h\n\
             file appendonly.aof.7.incr.aof seq 7 type h\nfile appendonly.aof.8.incr.aof seq 8 type i\n";

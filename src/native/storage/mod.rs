@@ -52,6 +52,8 @@ struct Log {
 struct Pull {
     id: u64,
     kind: SnapshotKind,
+    /// It comes as commands, not as a snapshot.
+    as_commands: bool,
     /// Pieces handed to the storage thread and not yet written.
     ahead: usize,
     /// Nothing is left to be pulled.
@@ -73,6 +75,8 @@ pub struct Storage {
     last_id: u64,
     /// The engine wants to hear when everything is durable.
     sync_asked: bool,
+    /// How long to wait before each write to the log: a tool for tests.
+    pub log_delay: Duration,
     /// The process must not go on: a promise of durability cannot be kept.
     pub fatal: bool,
 }
@@ -84,7 +88,8 @@ impl Storage {
     /// In words for the log.
     pub fn start(flag: Arc<Flag>) -> Result<Storage, String> {
         let worker = Worker::start(flag).map_err(|error| format!("Cannot start the storage thread: {error}"))?;
-        Ok(Storage { worker, log: None, pull: None, last_id: 0, sync_asked: false, fatal: false })
+        let log_delay = Duration::ZERO;
+        Ok(Storage { worker, log: None, pull: None, last_id: 0, sync_asked: false, log_delay, fatal: false })
     }
 
     /// Hands a job with a result to the storage thread.
@@ -157,6 +162,9 @@ impl Storage {
     /// Writes and flushes what is due.
     pub fn write_log(&mut self, engine: &mut Engine, now: Now) {
         let Some(log) = &mut self.log else { return };
+        if !self.log_delay.is_zero() && log.appender.has_pending() {
+            std::thread::sleep(self.log_delay);
+        }
         match log.appender.flush(now.mono, false) {
             Ok(false) => {}
             Ok(true) => {
@@ -239,7 +247,8 @@ impl Storage {
         let key_delay = Duration::from_micros(engine.config().rdb_key_save_delay.max(0) as u64);
         let began = Instant::now();
         let (complete, at_once, spare) = (false, false, Vec::new());
-        self.pull = Some(Pull { id, kind, ahead: 0, complete, at_once, began, key_delay, spare });
+        let as_commands = kind == SnapshotKind::LogBase && !engine.config().aof_use_rdb_preamble;
+        self.pull = Some(Pull { id, kind, as_commands, ahead: 0, complete, at_once, began, key_delay, spare });
     }
 
     /// The log goes on in a new part.
@@ -294,8 +303,8 @@ impl Storage {
             SnapshotProgress::More => {}
             SnapshotProgress::Done => {
                 pull.complete = true;
-                let kind = pull.kind;
-                let destination = self.destination(engine.config(), kind);
+                let (kind, as_commands) = (pull.kind, pull.as_commands);
+                let destination = self.destination(engine.config(), kind, as_commands);
                 self.worker.submit(Job::FinishSnapshot(destination));
             }
             SnapshotProgress::Idle => self.cancel_snapshot(),
@@ -303,11 +312,11 @@ impl Storage {
         self.pull.as_ref().is_some_and(|pull| !pull.complete && pull.ahead < CHUNKS_AHEAD)
     }
 
-    fn destination(&mut self, config: &Config, kind: SnapshotKind) -> Destination {
+    fn destination(&mut self, config: &Config, kind: SnapshotKind, as_commands: bool) -> Destination {
         match (&mut self.log, kind) {
             (Some(log), SnapshotKind::LogBase) => {
                 let mut manifest = log.manifest.clone();
-                let name = manifest.next_base(&log.place.prefix);
+                let name = manifest.next_base(&log.place.prefix, as_commands);
                 manifest.retire_parts(1);
                 Destination::LogBase {
                     place: log.place.clone(),
@@ -374,7 +383,7 @@ impl Storage {
         match result {
             Ok(()) => {
                 if let (SnapshotKind::LogBase, Some(log)) = (pull.kind, &mut self.log) {
-                    log.manifest.next_base(&log.place.prefix);
+                    log.manifest.next_base(&log.place.prefix, pull.as_commands);
                     log.manifest.retire_parts(1);
                     log.fresh = false;
                     if !engine.config().aof_disable_auto_gc {
