@@ -596,6 +596,24 @@ impl Keyspace {
         }
     }
 
+    /// Takes the keys of another keyspace in place of all of its own. No walk may be under way.
+    pub fn adopt(&mut self, other: Keyspace) {
+        for db in 0..self.dbs.len() {
+            self.flush(db, true);
+        }
+        // Tables are ordered by it.
+        self.seed = other.seed;
+        for (db, theirs) in other.dbs.into_iter().enumerate().take(self.dbs.len()) {
+            let mine = &mut self.dbs[db];
+            (mine.table, mine.expires, mine.field_expires) = (theirs.table, theirs.expires, theirs.field_expires);
+            // What is there now is not what was there.
+            self.touch_all(db, Some(db));
+            let mut awaited: Vec<Box<[u8]>> = self.dbs[db].awaited.keys().cloned().collect();
+            awaited.sort_unstable();
+            self.effects.ready.extend(awaited.into_iter().map(|key| (db, key)));
+        }
+    }
+
     /// How a key stands in a db.
     fn standing(&self, db: usize, key: &[u8]) -> Standing {
         let entry = self.dbs[db].table.find(self.hash(key), |e| e.key() == key);

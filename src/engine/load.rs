@@ -199,6 +199,17 @@ impl Engine {
         load.stats
     }
 
+    /// Replaces all keys by those that another engine has loaded. Nothing of this goes to the stream: the front end
+    /// takes a new base. There must be no snapshot under way: see [`is_walking`](Self::is_walking).
+    pub fn adopt(&mut self, now: Now, loaded: Engine) {
+        self.begin(now);
+        self.keyspace.adopt(loaded.keyspace);
+        self.server.persistence.loaded_keys = loaded.server.persistence.loaded_keys;
+        self.server.persistence.loaded_expired = loaded.server.persistence.loaded_expired;
+        self.settle_effects();
+        self.run_resumed();
+    }
+
     fn load_bytes(&mut self, load: &mut Load, bytes: &[u8]) -> Result<(), LoadError> {
         let mut held = std::mem::take(&mut load.held);
         let mut rest = bytes;

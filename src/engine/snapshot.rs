@@ -258,6 +258,12 @@ impl Engine {
         self.keyspace.whole_snapshot(&self.server)
     }
 
+    /// Whether a snapshot is under way or about to begin.
+    pub fn is_walking(&self) -> bool {
+        let persistence = &self.server.persistence;
+        self.keyspace.walk.is_some() || persistence.snapshot.is_some() || persistence.wanted.is_some()
+    }
+
     /// Adds the next part of the snapshot under way to `out`: about `budget` bytes, or what the walk has.
     pub fn snapshot_chunk(&mut self, budget: usize, out: &mut Vec<u8>) -> SnapshotProgress {
         let keys = &mut self.keyspace;

@@ -18,7 +18,7 @@ use super::failure::{Failure, FailureKind};
 use super::home::Home;
 use super::idb::{self, Durability};
 use super::record::{Chain, Manifest};
-use super::store::{MANIFEST, OWNER, usurped};
+use super::store::{MANIFEST, RESTED, guard};
 
 /// The page waits at most this long for a slice.
 const SLICE_NS: u64 = 4_000_000;
@@ -56,12 +56,13 @@ enum Slice {
 
 /// Runs the rewrite that the store has noted.
 pub async fn run(home: Rc<Home>) {
-    let Some(Some(generation)) = home.look(|state| {
-        state.store.as_ref().and_then(|store| store.compaction.as_ref()).map(|compaction| compaction.incr.generation)
+    let Some(Some((generation, epoch))) = home.look(|state| {
+        let store = state.store.as_ref()?;
+        store.compaction.as_ref().map(|compaction| (compaction.incr.generation, store.epoch))
     }) else {
         return;
     };
-    let result = rewrite(&home, generation).await;
+    let result = rewrite(&home, generation, epoch).await;
     let failed = home.enter(|state, now| {
         let store = state.store.as_mut()?;
         // A later one may have taken its place.
@@ -79,22 +80,23 @@ pub async fn run(home: Rc<Home>) {
             }
             Ok(None) => store.database.clone(),
             Err(failure) => {
-                if failure.kind == FailureKind::Lost {
-                    store.lose(&failure.reason);
-                }
                 let database = store.database.clone();
-                state.report(now, Report::SnapshotFailed { reason: failure.reason });
+                let is_fatal = failure.kind == FailureKind::Lost || store.is_rebasing();
+                state.report(now, Report::SnapshotFailed { reason: failure.reason.clone() });
+                if is_fatal {
+                    home.store_failed(state, now, failure);
+                }
                 database
             }
         }
     });
     if let Some(Some(database)) = failed {
-        let _ = forget(&database, generation).await;
+        let _ = forget(&database, generation, epoch).await;
     }
 }
 
 /// Walks, stores, flips. `None` if it was cancelled.
-async fn rewrite(home: &Rc<Home>, generation: u64) -> Result<Option<Manifest>, Failure> {
+async fn rewrite(home: &Rc<Home>, generation: u64, epoch: u64) -> Result<Option<Manifest>, Failure> {
     let mut part = Vec::new();
     loop {
         match slice(home, generation, &mut part) {
@@ -102,8 +104,9 @@ async fn rewrite(home: &Rc<Home>, generation: u64) -> Result<Option<Manifest>, F
             Slice::Cancelled => return Ok(None),
             Slice::Part { sequence, record } => {
                 let database = database(home)?;
-                let transaction = idb::write(&database, &[idb::BASE], Durability::Relaxed)?;
+                let transaction = idb::write(&database, &[idb::META, idb::BASE], Durability::Relaxed)?;
                 let end = idb::end(&transaction);
+                guard(&transaction, epoch)?.delete(&RESTED.into())?;
                 let record = Uint8Array::new_from_slice(&record);
                 idb::store(&transaction, idb::BASE)?.put_with_key(&record, &idb::key(generation, sequence))?;
                 idb::commit(&transaction)?;
@@ -168,12 +171,8 @@ fn slice(home: &Rc<Home>, generation: u64, part: &mut Vec<u8>) -> Slice {
 async fn flip(database: &IdbDatabase, manifest: &Manifest) -> Result<(), Failure> {
     let transaction = idb::write(database, &[idb::META, idb::BASE, idb::INCR], Durability::Strict)?;
     let end = idb::end(&transaction);
-    let meta = idb::store(&transaction, idb::META)?;
-    let owner = idb::result(&meta.get(&OWNER.into())?).await?;
-    if owner.as_f64() != Some(manifest.epoch as f64) {
-        let _ = transaction.abort();
-        return Err(usurped(&owner));
-    }
+    let meta = guard(&transaction, manifest.epoch)?;
+    meta.delete(&RESTED.into())?;
     meta.put_with_key(&Uint8Array::new_from_slice(&manifest.to_bytes()), &MANIFEST.into())?;
     let old = idb::before_generation(manifest.generation)?;
     idb::store(&transaction, idb::BASE)?.delete(&old)?;
@@ -183,9 +182,10 @@ async fn flip(database: &IdbDatabase, manifest: &Manifest) -> Result<(), Failure
 }
 
 /// Deletes the parts of a base that nobody will read.
-async fn forget(database: &IdbDatabase, generation: u64) -> Result<(), Failure> {
-    let transaction = idb::write(database, &[idb::BASE], Durability::Relaxed)?;
+async fn forget(database: &IdbDatabase, generation: u64, epoch: u64) -> Result<(), Failure> {
+    let transaction = idb::write(database, &[idb::META, idb::BASE], Durability::Relaxed)?;
     let end = idb::end(&transaction);
+    guard(&transaction, epoch)?.delete(&RESTED.into())?;
     idb::store(&transaction, idb::BASE)?.delete(&idb::of_generation(generation)?)?;
     idb::commit(&transaction)?;
     end.await

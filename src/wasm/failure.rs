@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use js_sys::{Error, Reflect};
+use js_sys::{Error, Function, Reflect};
 use wasm_bindgen::prelude::*;
 use web_sys::DomException;
 
@@ -24,6 +24,8 @@ pub enum FailureKind {
     Damaged,
     /// There is no IndexedDB here.
     Unavailable,
+    /// A file to be imported is not what it should be.
+    File,
     /// Anything else.
     Other,
 }
@@ -50,6 +52,7 @@ impl Failure {
             FailureKind::Newer => "NewerFormatError",
             FailureKind::Damaged => "DamagedDatabaseError",
             FailureKind::Lost => "DatabaseInUseError",
+            FailureKind::File => "InvalidDumpError",
             _ => "StorageError",
         });
         error.into()
@@ -64,6 +67,10 @@ impl From<Option<DomException>> for Failure {
             "InvalidStateError" | "AbortError" => FailureKind::Closed,
             "SecurityError" | "NotSupportedError" => FailureKind::Unavailable,
             "VersionError" => FailureKind::Newer,
+            // The one thing that is added and not put: see `store::guard`.
+            "ConstraintError" => {
+                return Failure::new(FailureKind::Lost, "another page has taken the database over");
+            }
             _ => FailureKind::Other,
         };
         Failure::new(kind, format!("{}: {}", error.name(), error.message()))
@@ -84,6 +91,12 @@ impl From<JsValue> for Failure {
 
 thread_local! {
     static STOPPED: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LISTENERS: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `listener` with the reason when an engine of this module panics; it must not call the module then.
+pub fn on_stop(listener: Function) {
+    LISTENERS.with(|listeners| listeners.borrow_mut().push(listener));
 }
 
 /// Tells the console of a panic, and keeps it for those who ask.
@@ -91,6 +104,12 @@ pub fn set_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string();
         web_sys::console::error_1(&format!("Haversack: the engine stopped: {text}").into());
+        super::home::let_go();
+        LISTENERS.with(|listeners| {
+            for listener in listeners.try_borrow().iter().flat_map(|listeners| listeners.iter()) {
+                let _ = listener.call1(&JsValue::NULL, &text.as_str().into());
+            }
+        });
         STOPPED.with(|stopped| {
             if let Ok(mut stopped) = stopped.try_borrow_mut() {
                 *stopped = Some(text);

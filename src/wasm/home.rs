@@ -11,14 +11,15 @@ use std::rc::{Rc, Weak};
 use js_sys::Function;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
+use web_sys::IdbDatabase;
 
 use crate::engine::client::{ClientId, Peer};
 use crate::engine::config::AppendFsync;
-use crate::engine::host::{Ask, LogLevel, Report, SnapshotKind};
+use crate::engine::host::{Ask, LogLevel, Refusal, Report, SnapshotKind};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
-use super::store::{Flush, Store};
+use super::store::Store;
 use super::{clock, compact, failure};
 
 /// A connection: what it is to take, and the client it is to the engine.
@@ -74,6 +75,7 @@ pub struct State {
 struct Callbacks {
     timer: Closure<dyn FnMut()>,
     wake: Closure<dyn FnMut()>,
+    flush: Closure<dyn FnMut()>,
 }
 
 /// An open database: the state, and the way into it.
@@ -82,6 +84,32 @@ pub struct Home {
     callbacks: Callbacks,
     database: RefCell<Vec<Closure<dyn FnMut()>>>,
     waking: Cell<bool>,
+    flushing: Cell<bool>,
+    /// What the browser holds for us, outside of the state, so that a panic can let go of it.
+    armed: RefCell<Option<JsValue>>,
+    opened: RefCell<Option<IdbDatabase>>,
+}
+
+thread_local! {
+    static HOMES: RefCell<Vec<Weak<Home>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The module has panicked: no timer shall call it any more, and the databases are closed, so that they can be
+/// opened again or deleted. Transactions under way complete.
+pub fn let_go() {
+    HOMES.with(|homes| {
+        let Ok(homes) = homes.try_borrow() else { return };
+        for home in homes.iter().filter_map(Weak::upgrade) {
+            if let Ok(Some(timer)) = home.armed.try_borrow().as_deref() {
+                clock::clear_timeout(timer);
+            }
+            if let Ok(Some(database)) = home.opened.try_borrow().as_deref() {
+                database.set_onclose(None);
+                database.set_onversionchange(None);
+                database.close();
+            }
+        }
+    });
 }
 
 impl Home {
@@ -105,7 +133,7 @@ impl Home {
             exited: false,
             timer: None,
         };
-        Rc::new_cyclic(|weak: &Weak<Home>| {
+        let home = Rc::new_cyclic(|weak: &Weak<Home>| {
             let callback = |call: fn(&Rc<Home>)| -> Closure<dyn FnMut()> {
                 let weak = weak.clone();
                 Closure::new(move || {
@@ -116,11 +144,24 @@ impl Home {
             };
             Home {
                 state: RefCell::new(Some(state)),
-                callbacks: Callbacks { timer: callback(Home::on_timer), wake: callback(Home::on_wake) },
+                callbacks: Callbacks {
+                    timer: callback(Home::on_timer),
+                    wake: callback(Home::on_wake),
+                    flush: callback(Home::on_flush),
+                },
                 database: RefCell::new(Vec::new()),
                 waking: Cell::new(false),
+                flushing: Cell::new(false),
+                armed: RefCell::new(None),
+                opened: RefCell::new(None),
             }
-        })
+        });
+        HOMES.with(|homes| {
+            let mut homes = homes.borrow_mut();
+            homes.retain(|home| home.strong_count() > 0);
+            homes.push(Rc::downgrade(&home));
+        });
+        home
     }
 
     /// Does something to the state and deals with what comes of it. `None` if the database is closed.
@@ -165,7 +206,8 @@ impl Home {
     }
 
     /// Keeps the listeners of the database, in place of those of an earlier one.
-    pub fn keep(&self, closed: Closure<dyn FnMut()>, yielded: Closure<dyn FnMut()>) {
+    pub fn keep(&self, database: &IdbDatabase, closed: Closure<dyn FnMut()>, yielded: Closure<dyn FnMut()>) {
+        self.opened.replace(Some(database.clone()));
         // Earlier ones may be what is running now: they go with the next.
         let mut kept = self.database.borrow_mut();
         if kept.len() > 2 {
@@ -196,6 +238,11 @@ impl Home {
         }
     }
 
+    fn on_flush(self: &Rc<Home>) {
+        self.flushing.set(false);
+        self.enter(|state, now| self.flush_due(state, now));
+    }
+
     // ---- What leaves ----
 
     /// Deals with everything that is to leave: stored first, then sent.
@@ -214,11 +261,9 @@ impl Home {
                 break;
             }
         }
-        if let Some(mut store) = state.store.take() {
-            if store.due(now) {
-                self.flush(&mut store, Flush::Checked);
-            }
-            state.store = Some(store);
+        // Not here but at the end of the running task: everything that the page writes in one go is stored in one go.
+        if state.store.as_ref().is_some_and(|store| store.due(now)) && !self.flushing.replace(true) {
+            clock::queue_microtask(self.callbacks.flush.as_ref().unchecked_ref());
         }
         self.set_timer(state, now);
     }
@@ -265,11 +310,13 @@ impl Home {
                 }
             }
             Ask::Configure { ticket, changes } => {
-                let result = changes.iter().try_for_each(|(name, value)| state.configure(name, value));
+                let result = changes.iter().try_for_each(|(name, value)| {
+                    state.configure(name, value).map_err(|text| Refusal { about: name, text })
+                });
                 state.report(now, Report::Done { ticket, result });
             }
             Ask::RewriteConfig { ticket, .. } => {
-                let result = Err("The server is running without a config file".to_owned());
+                let result = Err("The server is running without a config file".to_owned().into());
                 state.report(now, Report::Done { ticket, result });
             }
             Ask::Sync => match &mut state.store {
@@ -308,6 +355,7 @@ impl Home {
         }
         let wait_ms = deadline.nanos.saturating_sub(now.mono.nanos).div_ceil(1_000_000).min(i32::MAX as u64);
         let timer = clock::set_timeout(self.callbacks.timer.as_ref().unchecked_ref(), wait_ms as f64);
+        self.armed.replace(Some(timer.clone()));
         state.timer = Some((timer, deadline));
     }
 }
@@ -405,7 +453,9 @@ impl State {
     fn send(&mut self, outbox: &mut Outbox) {
         // With `always`, what a reply may tell has to be stored before.
         let waits_for = self.store.as_ref().filter(|store| {
-            store.policy == AppendFsync::Always && store.error.is_none() && store.stored_offset() < self.engine.offset()
+            store.policy == AppendFsync::Always
+                && store.error.is_none()
+                && (store.stored_offset() < self.engine.offset() || store.is_rebasing())
         });
         let offset = self.engine.offset();
         let hold = waits_for.is_some();
@@ -432,6 +482,9 @@ impl State {
 
     /// Sends what has waited for what is stored now.
     fn release_held(&mut self) {
+        if self.store.as_ref().is_some_and(Store::is_rebasing) {
+            return;
+        }
         let stored = self.store.as_ref().map_or(u64::MAX, Store::stored_offset);
         while self.held.front().is_some_and(|held| held.offset <= stored) {
             let Some(held) = self.held.pop_front() else { return };
@@ -498,6 +551,17 @@ impl State {
     /// The log could not be stored.
     pub fn store_failed(&mut self, now: Now, reason: String) {
         self.report(now, Report::StoreFailed { reason });
+        if self.store.as_ref().is_some_and(|store| store.lost) {
+            self.drop_held(now);
+        }
+    }
+
+    /// What waits for a store that will never come is not sent: its connections end, so nobody waits forever.
+    fn drop_held(&mut self, now: Now) {
+        for held in std::mem::take(&mut self.held) {
+            self.close(held.client);
+            self.engine.disconnect(now, held.client);
+        }
     }
 
     /// One changed setting of the host.

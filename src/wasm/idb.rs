@@ -4,6 +4,9 @@
 //! different versions of Haversack never meet in `versionchange`. Handlers are the resolve and reject
 //! functions of promises, so no closure outlives its request.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -46,11 +49,11 @@ extern "C" {
     fn commit(this: &Transaction) -> Result<(), JsValue>;
 }
 
-/// Opens the database, making it if it is not there.
+/// Opens the database, making it if it is not there; tells if it is not there because the browser found it damaged.
 ///
 /// # Errors
 /// The browser has no IndexedDB, or refuses it.
-pub async fn open(name: &str) -> Result<IdbDatabase, Failure> {
+pub async fn open(name: &str) -> Result<(IdbDatabase, Option<String>), Failure> {
     let unavailable = || Failure::new(FailureKind::Unavailable, "this browser has no IndexedDB here");
     let factory = Reflect::get(&js_sys::global(), &"indexedDB".into()).unwrap_or(JsValue::UNDEFINED);
     if !factory.is_object() {
@@ -60,16 +63,34 @@ pub async fn open(name: &str) -> Result<IdbDatabase, Failure> {
     let request = factory
         .open_with_u32(name, 1)
         .map_err(|error| Failure { kind: FailureKind::Unavailable, ..Failure::from(error) })?;
-    let upgrade = Closure::<dyn FnMut(web_sys::Event)>::new(|event: web_sys::Event| make_stores(&event));
+    let loss = Rc::new(RefCell::new(None));
+    let told = loss.clone();
+    let upgrade = Closure::<dyn FnMut(web_sys::Event)>::new(move |event: web_sys::Event| {
+        make_stores(&event);
+        told.replace(data_loss(&event));
+    });
     request.set_onupgradeneeded(Some(upgrade.as_ref().unchecked_ref()));
     let database = result(&request).await;
     request.set_onupgradeneeded(None);
     match database {
-        Ok(database) => Ok(database.unchecked_into()),
+        Ok(database) => Ok((database.unchecked_into(), loss.take())),
         // Firefox in a private window, where it has no IndexedDB.
         Err(error) if error.reason.starts_with("InvalidStateError") => Err(unavailable()),
         Err(error) => Err(error),
     }
+}
+
+/// What Chromium says when it has thrown a database away, because its own files were damaged.
+fn data_loss(event: &web_sys::Event) -> Option<String> {
+    let word = |name: &str| Reflect::get(event, &name.into()).ok().and_then(|value| value.as_string());
+    (word("dataLoss")? != "none").then(|| word("dataLossMessage").unwrap_or_default())
+}
+
+/// Whether IndexedDB lies on LevelDB here. Only Chromium's does, and only there upgrades tell of losses.
+pub fn is_leveldb() -> bool {
+    let event = Reflect::get(&js_sys::global(), &"IDBVersionChangeEvent".into());
+    let prototype = event.and_then(|event| Reflect::get(&event, &"prototype".into()));
+    prototype.is_ok_and(|prototype| Reflect::has(&prototype, &"dataLoss".into()).unwrap_or(false))
 }
 
 fn make_stores(event: &web_sys::Event) {

@@ -6,7 +6,8 @@
 //!
 //! - [`server`]: what JavaScript sees. [`home`]: the loop around one engine. [`clock`]: times, timers.
 //! - [`record`]: the records in IndexedDB and their chain, as pure functions. [`idb`]: promises over IndexedDB.
-//! - [`store`]: the log's way to storage. [`compact`]: a new base. [`open`]: loading. [`status`]: how it is.
+//! - [`store`]: the log's way to storage. [`compact`]: a new base. [`open`]: loading. [`import`]: a `dump.rdb` in place
+//!   of all data. [`status`]: how it is.
 //! - [`memory`]: the counting allocator. [`failure`]: what the browser refuses, and what stopped the engine.
 
 #[cfg(feature = "wasm")]
@@ -19,6 +20,8 @@ mod failure;
 mod home;
 #[cfg(feature = "wasm")]
 mod idb;
+#[cfg(feature = "wasm")]
+mod import;
 #[cfg(all(feature = "wasm", target_arch = "wasm32"))]
 mod memory;
 #[cfg(feature = "wasm")]

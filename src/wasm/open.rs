@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
-use web_sys::IdbDatabase;
+use web_sys::{IdbDatabase, IdbKeyRange};
 
 use crate::engine::Engine;
 use crate::engine::config::{Allowed, AppendFsync, Config};
@@ -21,10 +21,13 @@ use super::failure::{Failure, FailureKind};
 use super::home::Home;
 use super::idb::{self, Durability};
 use super::record::{Chain, Fault, Manifest, ManifestFault};
-use super::store::{MANIFEST, OWNER, Store};
+use super::store::{MANIFEST, OWNER, RESTED, Store, ended};
 
 /// Records fetched at once.
 const BATCH: u32 = 32;
+
+/// Marks of so many earlier owners are kept.
+const ENDED_KEPT: u64 = 8;
 
 /// A log is rewritten once it is this large, and has doubled.
 const REWRITE_BYTES: u64 = 4 << 20;
@@ -61,8 +64,8 @@ pub async fn open(name: String, options: Options) -> Result<Rc<Home>, Failure> {
     if !options.stored {
         return Ok(Home::new(engine(None), None));
     }
-    let database = match idb::open(&database_name(&name)).await {
-        Ok(database) => database,
+    let (database, loss) = match idb::open(&database_name(&name)).await {
+        Ok(opened) => opened,
         Err(failure) if failure.kind == FailureKind::Unavailable => {
             let home = Home::new(engine(None), None);
             home.enter(|state, _| state.unavailable = Some(failure.reason));
@@ -71,7 +74,14 @@ pub async fn open(name: String, options: Options) -> Result<Rc<Home>, Failure> {
         Err(failure) => return Err(failure),
     };
     match load(&database, name, &options).await {
-        Ok(home) => Ok(home),
+        Ok(home) => {
+            if let Some(message) = loss {
+                let text = format!("the browser found its storage damaged and emptied this database ({message})");
+                web_sys::console::warn_1(&format!("Haversack: {text}").into());
+                home.enter(|state, _| state.recovered = Some(text));
+            }
+            Ok(home)
+        }
         Err(failure) => {
             database.close();
             Err(failure)
@@ -89,6 +99,11 @@ fn engine(policy: Option<AppendFsync>) -> Engine {
         Some(policy) => (config.appendonly, config.appendfsync) = (true, policy),
         None => config.save.0.clear(),
     }
+    spare_engine(config)
+}
+
+/// An engine without data, under this configuration.
+pub fn spare_engine(config: Config) -> Engine {
     let host = Host {
         stopwatch_ns: clock::stopwatch_ns,
         used_memory,
@@ -109,7 +124,10 @@ fn used_memory() -> usize {
 }
 
 async fn load(database: &IdbDatabase, name: String, options: &Options) -> Result<Rc<Home>, Failure> {
-    let manifest = take_over(database).await?;
+    let (manifest, was_at_rest) = take_over(database).await?;
+    if !was_at_rest && idb::is_leveldb() {
+        settle_after_crash(database).await;
+    }
     let mut engine = engine(Some(options.policy));
     engine.begin_load(clock::now(), 0);
     load_base(database, &manifest, &mut engine).await?;
@@ -140,12 +158,15 @@ async fn load(database: &IdbDatabase, name: String, options: &Options) -> Result
 }
 
 /// Reads the manifest, makes a new one if the database is new, and puts our number into it.
-async fn take_over(database: &IdbDatabase) -> Result<Manifest, Failure> {
+/// Also tells whether nothing was being stored when its last owner went.
+async fn take_over(database: &IdbDatabase) -> Result<(Manifest, bool), Failure> {
     let transaction = idb::write(database, &[idb::META, idb::BASE, idb::INCR], Durability::Strict)?;
     let end = idb::end(&transaction);
     let meta = idb::store(&transaction, idb::META)?;
     let stored = idb::result(&meta.get(&MANIFEST.into())?).await?;
     let owner = idb::result(&meta.get(&OWNER.into())?).await?.as_f64().unwrap_or(0.0);
+    let rested = idb::result(&meta.get(&RESTED.into())?).await?;
+    let was_at_rest = stored.is_undefined() || !rested.is_undefined();
     let mut manifest = if stored.is_undefined() {
         let parts = idb::result(&idb::store(&transaction, idb::BASE)?.count()?).await?;
         let pieces = idb::result(&idb::store(&transaction, idb::INCR)?.count()?).await?;
@@ -163,9 +184,46 @@ async fn take_over(database: &IdbDatabase) -> Result<Manifest, Failure> {
     };
     manifest.epoch = owner as u64 + 1;
     meta.put_with_key(&(manifest.epoch as f64).into(), &OWNER.into())?;
+    meta.delete(&RESTED.into())?;
+    // The owner before, should it still be there after all, fails from here on; those long before it are gone.
+    let long_gone = IdbKeyRange::bound(&ended(0), &ended((owner as u64).saturating_sub(ENDED_KEPT)))?;
+    meta.delete(&long_gone)?;
+    if owner > 0.0 {
+        meta.put_with_key(&JsValue::TRUE, &ended(owner as u64))?;
+    }
     idb::commit(&transaction)?;
     end.await?;
-    Ok(manifest)
+    Ok((manifest, was_at_rest))
+}
+
+/// Makes LevelDB, on which Chromium's IndexedDB lies, begin a new log file; its memory table is that large.
+///
+/// A browser that is killed while it writes can leave a torn record at the end of LevelDB's log. The next one passes
+/// it over and appends to the same file; then the torn record is in the middle, which the one after takes for
+/// corruption, and it deletes every database of the site. Filling a memory table once ends that file: it is
+/// deleted as soon as its table is written. Nobody ever sees the filler, which goes in the transaction it comes in.
+async fn settle_after_crash(database: &IdbDatabase) {
+    // Larger values would not lie in LevelDB but in files of their own.
+    const VALUE_BYTES: u32 = 60_000;
+    const VALUES: u32 = 80;
+    let fill = || -> Result<_, Failure> {
+        let transaction = idb::write(database, &[idb::META], Durability::Relaxed)?;
+        let end = idb::end(&transaction);
+        let meta = idb::store(&transaction, idb::META)?;
+        let filler = Uint8Array::new_with_length(VALUE_BYTES);
+        let key = |number: u32| -> JsValue { js_sys::Array::of2(&"filler".into(), &number.into()).into() };
+        for number in 0..VALUES {
+            meta.put_with_key(&filler, &key(number))?;
+        }
+        let all = IdbKeyRange::bound(&key(0), &key(VALUES))?;
+        meta.delete(&all)?;
+        idb::commit(&transaction)?;
+        Ok(end)
+    };
+    // Without room for it there is nothing to be done, and nothing worse than before.
+    if let Ok(end) = fill() {
+        let _ = end.await;
+    }
 }
 
 fn newer(format: u16) -> Failure {

@@ -13,9 +13,9 @@ use crate::engine::config::AppendFsync;
 
 use super::failure;
 use super::home::Home;
+use super::import::Import;
 use super::open::{self, Damage, Options};
 use super::status;
-use super::store::Flush;
 
 /// Runs when the module has been compiled.
 #[wasm_bindgen(start)]
@@ -39,6 +39,12 @@ pub async fn open(name: String, options: JsValue) -> Result<Server, JsValue> {
     let stored = word("storage").as_deref() != Some("memory");
     let home = open::open(name, Options { stored, policy, damage }).await.map_err(|failure| failure.into_error())?;
     Ok(Server { home })
+}
+
+/// Who is called with the reason if the module panics. It must not call the module then.
+#[wasm_bindgen]
+pub fn onstop(callback: Function) {
+    failure::on_stop(callback);
 }
 
 /// One engine and its storage. Connections are small numbers.
@@ -77,25 +83,15 @@ impl Server {
 
     /// Resolves when all writes so far are stored.
     pub fn flush(&self) -> Promise {
-        Promise::new(&mut |resolve, reject| {
-            let waits = self.home.enter(|state, _| match &mut state.store {
-                Some(store) => {
-                    store.wait(resolve.clone(), reject);
-                    true
-                }
-                None => false,
-            });
-            if waits != Some(true) {
-                let _ = resolve.call0(&JsValue::NULL);
-            }
-        })
+        flushed(&self.home)
     }
 
-    /// Stores everything in a transaction that is complete when this returns: for a page that is being hidden or left.
+    /// Stores everything in a transaction that needs nothing of the page any more when this returns: for a page that is
+    /// being hidden or left.
     pub fn hide(&self) {
-        self.home.enter(|state, _| {
+        self.home.enter(|state, now| {
             if let Some(store) = &mut state.store {
-                self.home.flush(store, Flush::Blind);
+                self.home.flush(store, now, true);
             }
         });
     }
@@ -113,15 +109,38 @@ impl Server {
         self.home.enter(|state, now| Uint8Array::new_from_slice(&state.engine.export(now)))
     }
 
+    /// Begins to take a `dump.rdb` over.
+    #[wasm_bindgen(js_name = beginImport)]
+    pub fn begin_import(&self) -> Option<Import> {
+        self.home.look(|state| Import::new(self.home.clone(), state))
+    }
+
     /// Stores everything, then closes the database and frees the engine.
     ///
     /// # Errors
     /// Something could not be stored. It is closed all the same.
     pub async fn close(&self) -> Result<(), JsValue> {
         let home = self.home.clone();
+        self.hide();
         let flushed = self.flush();
         let result = JsFuture::from(flushed).await;
         home.end();
         result.map(|_| ())
     }
+}
+
+/// Resolves when all writes so far are stored.
+pub fn flushed(home: &Rc<Home>) -> Promise {
+    Promise::new(&mut |resolve, reject| {
+        let waits = home.enter(|state, now| match &mut state.store {
+            Some(store) => {
+                store.wait(now, resolve.clone(), reject);
+                true
+            }
+            None => false,
+        });
+        if waits != Some(true) {
+            let _ = resolve.call0(&JsValue::NULL);
+        }
+    })
 }

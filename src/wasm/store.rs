@@ -3,24 +3,24 @@
 //!
 //! This is the state and its decisions; the transactions themselves are at the end of the file. Invariants:
 //! chunks are sealed in the order of the stream; `stored` only passes a chunk once all before it are
-//! stored; a chunk that failed is put again, under the same key, so doing it twice does no harm.
+//! stored; a chunk that failed is put again, under the same key, so doing it twice does no harm; every
+//! transaction is complete when the task that begins it ends, so it does not need the page any more.
 //! Redis' counterpart: `flushAppendOnlyFile`.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use js_sys::{Function, Uint8Array};
+use js_sys::{Array, Function, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{IdbDatabase, IdbTransaction};
+use web_sys::{IdbDatabase, IdbObjectStore, IdbTransaction};
 
 use crate::engine::config::AppendFsync;
 use crate::engine::time::{MonoTime, Now};
 
 use super::compact::Compaction;
 use super::failure::{Failure, FailureKind};
-use super::home::Home;
+use super::home::{Home, State};
 use super::idb::{self, Durability};
 use super::record::{Chain, Manifest};
 
@@ -32,8 +32,9 @@ const FLUSH_BYTES_UNASKED: usize = 16 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 /// The log is idle when nothing has been appended for so long.
 const IDLE_MS: u64 = 20;
-/// Nothing waits longer than this.
-const PATIENCE_MS: u64 = 1000;
+/// Under `everysec` a transaction begins this long after the one before began, even if the log is not idle;
+/// so the first write after a pause is stored at once, and nothing waits longer than this.
+const PATIENCE_MS: u64 = 100;
 /// The first and the last pause before storing is tried again.
 const RETRY_MS: (u64, u64) = (100, 30_000);
 
@@ -41,9 +42,6 @@ const RETRY_MS: (u64, u64) = (100, 30_000);
 struct Chunk {
     generation: u64,
     sequence: u64,
-    /// Offset of its first byte, and what it names as its predecessor.
-    first_offset: u64,
-    previous: u32,
     record: Uint8Array,
     /// Offset behind its last byte.
     end: u64,
@@ -57,16 +55,6 @@ struct Waiter {
     offset: u64,
     resolve: Function,
     reject: Function,
-}
-
-/// Who may put into a transaction: one that looks first whether the database is still ours, or, while the
-/// page is being hidden and no callback may come any more, one that is complete when the call returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flush {
-    /// Look, then put.
-    Checked,
-    /// Put everything that is not known to be stored, at once.
-    Blind,
 }
 
 /// The stored database of one engine.
@@ -91,13 +79,15 @@ pub struct Store {
     /// Stored offset of the stream's byte 0 of this run.
     origin: u64,
     tail: Vec<u8>,
-    tail_since: MonoTime,
     last_append: MonoTime,
+    last_begun: MonoTime,
     chunks: VecDeque<Chunk>,
     in_flight: usize,
-    /// The transaction that waits to hear who owns the database, and whether another one has taken its place.
-    looking: Option<(IdbTransaction, Rc<Cell<bool>>)>,
     stored: u64,
+    /// What is stored says that nothing is on its way: see [`RESTED`].
+    resting: bool,
+    /// What is stored is not what the log builds upon: nothing of it is stored before the next base is.
+    rebasing: bool,
     waiters: Vec<Waiter>,
     /// A strict transaction is wanted, even if there is nothing to put.
     sync_wanted: bool,
@@ -124,11 +114,12 @@ impl Store {
             stored: chain.offset,
             chain,
             tail: Vec::new(),
-            tail_since: MonoTime::default(),
             last_append: MonoTime::default(),
+            last_begun: MonoTime::default(),
             chunks: VecDeque::new(),
             in_flight: 0,
-            looking: None,
+            resting: false,
+            rebasing: false,
             waiters: Vec::new(),
             sync_wanted: false,
             compacted_for_room: false,
@@ -157,7 +148,12 @@ impl Store {
 
     /// Everything acknowledged is stored.
     pub fn is_durable(&self) -> bool {
-        self.pending_bytes() == 0 && !self.lost
+        self.pending_bytes() == 0 && self.is_open() && !self.rebasing
+    }
+
+    /// The log waits for a base that is not stored yet.
+    pub fn is_rebasing(&self) -> bool {
+        self.rebasing
     }
 
     fn appended(&self) -> u64 {
@@ -168,9 +164,6 @@ impl Store {
 
     /// Takes the next bytes of the stream.
     pub fn append(&mut self, now: Now, bytes: &[u8]) {
-        if self.tail.is_empty() {
-            self.tail_since = now.mono;
-        }
         self.last_append = now.mono;
         self.tail.extend_from_slice(bytes);
     }
@@ -187,6 +180,8 @@ impl Store {
         self.chunks.retain(|chunk| chunk.generation >= manifest.generation);
         self.stored = self.stored.max(manifest.first_offset);
         self.manifest = manifest;
+        self.rebasing = false;
+        self.recovered();
         self.advance();
     }
 
@@ -196,7 +191,9 @@ impl Store {
     }
 
     /// Settles a promise once everything appended so far is stored.
-    pub fn wait(&mut self, resolve: Function, reject: Function) {
+    pub fn wait(&mut self, now: Now, resolve: Function, reject: Function) {
+        // Whoever asks does not want to wait out a pause.
+        self.retry_at = self.retry_at.map(|at| at.min(now.mono));
         self.waiters.push(Waiter { offset: self.appended(), resolve, reject });
         self.answer_waiters();
     }
@@ -205,7 +202,7 @@ impl Store {
         let stored = self.stored;
         let lost = self.lost.then(|| self.error.clone().unwrap_or_default());
         self.waiters.retain(|waiter| {
-            if waiter.offset <= stored {
+            if waiter.offset <= stored && !self.rebasing {
                 let _ = waiter.resolve.call0(&JsValue::NULL);
             } else if let Some(reason) = &lost {
                 let error = Failure::new(FailureKind::Lost, reason.clone()).into_error();
@@ -232,10 +229,15 @@ impl Store {
         if self.retry_at.is_some() {
             return self.retry_at;
         }
-        if self.tail.is_empty() || self.in_flight > 0 || self.policy == AppendFsync::No || !self.is_open() {
+        if self.tail.is_empty()
+            || self.in_flight > 0
+            || self.policy == AppendFsync::No
+            || !self.is_open()
+            || self.rebasing
+        {
             return None;
         }
-        Some(self.last_append.plus_ms(IDLE_MS).min(self.tail_since.plus_ms(PATIENCE_MS)))
+        Some(self.last_append.plus_ms(IDLE_MS).min(self.last_begun.plus_ms(PATIENCE_MS)))
     }
 
     fn is_open(&self) -> bool {
@@ -243,30 +245,35 @@ impl Store {
     }
 
     /// Whether it is time to store what waits.
-    pub fn due(&mut self, now: Now) -> bool {
-        if !self.is_open() {
+    pub fn due(&self, now: Now) -> bool {
+        if !self.is_open() || self.in_flight > 0 {
             return false;
+        }
+        if self.rebasing {
+            return self.compaction.is_none() && self.retry_at.is_none_or(|at| at <= now.mono);
         }
         if let Some(at) = self.retry_at {
-            if now.mono < at {
-                return false;
-            }
-            self.retry_at = None;
-            return true;
-        }
-        if self.in_flight > 0 {
-            return false;
+            return at <= now.mono;
         }
         if self.sync_wanted || self.waiters.iter().any(|waiter| waiter.offset > self.stored) {
             return true;
         }
+        let has_sealed = self.chunks.iter().any(|chunk| !chunk.sent && !chunk.stored);
         match self.policy {
-            AppendFsync::Always => !self.tail.is_empty(),
+            AppendFsync::Always => has_sealed || !self.tail.is_empty(),
             AppendFsync::EverySec => {
-                self.tail.len() >= FLUSH_BYTES || self.next_deadline().is_some_and(|deadline| deadline <= now.mono)
+                has_sealed
+                    || self.tail.len() >= FLUSH_BYTES
+                    || self.next_deadline().is_some_and(|deadline| deadline <= now.mono)
             }
             AppendFsync::No => self.tail.len() >= FLUSH_BYTES_UNASKED,
         }
+    }
+
+    /// What is stored and what the log builds upon are not the same any more: the next base makes it good.
+    /// Until it is stored nothing else is, so what is stored stays one whole state.
+    pub fn rebase(&mut self) {
+        self.rebasing = true;
     }
 
     // ---- Chunks ----
@@ -275,13 +282,11 @@ impl Store {
     fn seal(&mut self) {
         let tail = std::mem::take(&mut self.tail);
         for payload in tail.chunks(CHUNK_BYTES) {
-            let Chain { generation, sequence, offset, previous, .. } = self.chain;
+            let Chain { generation, sequence, .. } = self.chain;
             let record = self.chain.seal(payload);
             self.chunks.push_back(Chunk {
                 generation,
                 sequence,
-                first_offset: offset,
-                previous,
                 record: Uint8Array::new_from_slice(&record),
                 end: self.chain.offset,
                 sent: false,
@@ -319,7 +324,7 @@ impl Store {
     }
 
     /// Storing failed: when to try again.
-    fn back_off(&mut self, now: Now) {
+    pub fn back_off(&mut self, now: Now) {
         self.retry_at = Some(now.mono.plus_ms(self.retry_ms));
         self.retry_ms = (self.retry_ms * 2).min(RETRY_MS.1);
     }
@@ -333,17 +338,14 @@ impl Store {
         self.answer_waiters();
     }
 
-    /// The manifest of a database that was emptied behind our back: its log begins with what is not stored.
+    /// The manifest of a database that was emptied behind our back. It is that of an empty one, until the base
+    /// with the data in memory is stored.
     fn restart(&mut self, now: Now) -> Manifest {
-        self.seal();
-        let Chain { sequence, offset, previous, generation, .. } = self.chain;
-        let (first_sequence, first_offset, first_previous, first) = match self.chunks.front() {
-            Some(chunk) => (chunk.sequence, chunk.first_offset, chunk.previous, chunk.generation),
-            None => (sequence, offset, previous, generation),
-        };
-        let fresh = Manifest::fresh(now.wall.ms());
+        self.rebasing = true;
+        self.resting = false;
+        self.compaction = None;
         self.manifest =
-            Manifest { generation: first, first_sequence, first_offset, first_previous, epoch: self.epoch, ..fresh };
+            Manifest { generation: self.chain.generation, epoch: self.epoch, ..Manifest::fresh(now.wall.ms()) };
         self.manifest.clone()
     }
 }
@@ -351,83 +353,69 @@ impl Store {
 // ---- Transactions ----
 
 impl Home {
-    /// Begins to store what waits; the transaction has begun when this returns.
-    pub fn flush(self: &Rc<Home>, store: &mut Store, how: Flush) {
-        let Some(database) = store.database.clone().filter(|_| !store.lost) else { return };
+    /// Stores what is due.
+    pub fn flush_due(self: &Rc<Home>, state: &mut State, now: Now) {
+        let Some(mut store) = state.store.take() else { return };
+        let due = store.due(now);
+        if due && !store.rebasing {
+            self.flush(&mut store, now, false);
+        }
+        let rebase = due && store.rebasing;
+        if rebase {
+            store.retry_at = None;
+        }
+        state.store = Some(store);
+        if rebase {
+            state.engine.rewrite_log(now);
+        }
+    }
+
+    /// Stores what waits; the transaction needs nothing of the page any more when this returns. `hiding`: the page
+    /// may go without another word, so the transaction also says that nothing is on its way after it.
+    pub fn flush(self: &Rc<Home>, store: &mut Store, now: Now, hiding: bool) {
+        let Some(database) = store.database.clone().filter(|_| !store.lost && !store.rebasing) else { return };
         store.seal();
+        store.retry_at = None;
+        store.last_begun = now.mono;
         let strict = store.sync_wanted || store.policy == AppendFsync::Always;
-        let wanted = |chunk: &&mut Chunk| !chunk.stored && (how == Flush::Blind || !chunk.sent);
         let mut sequences = Vec::new();
         let mut puts = Vec::new();
-        for chunk in store.chunks.iter_mut().filter(wanted) {
+        for chunk in store.chunks.iter_mut().filter(|chunk| !chunk.stored && !chunk.sent) {
             chunk.sent = true;
             sequences.push(chunk.sequence);
             puts.push((idb::key(chunk.generation, chunk.sequence), chunk.record.clone()));
         }
-        if puts.is_empty() && !store.sync_wanted {
+        let rests = hiding && store.compaction.is_none();
+        if puts.is_empty() && !store.sync_wanted && (!rests || store.resting) {
             return;
         }
-        // One that waits for a callback would hold up what must be complete now, and go with the page.
-        if let Some((transaction, replaced)) = store.looking.take() {
-            replaced.set(true);
-            let _ = transaction.abort();
-        }
+        let was_resting = std::mem::replace(&mut store.resting, rests);
         let synced = std::mem::take(&mut store.sync_wanted);
         store.in_flight += 1;
         let durability = if strict { Durability::Strict } else { Durability::Relaxed };
-        let home = self.clone();
         let epoch = store.epoch;
         let begun = idb::write(&database, &[idb::META, idb::INCR], durability).and_then(|transaction| {
             let end = idb::end(&transaction);
-            let owner = idb::store(&transaction, idb::META)?.get(&OWNER.into())?;
-            if how == Flush::Blind {
-                put(&transaction, &puts, epoch)?;
-                idb::commit(&transaction)?;
+            let meta = guard(&transaction, epoch)?;
+            let incr = idb::store(&transaction, idb::INCR)?;
+            for (key, record) in &puts {
+                incr.put_with_key(record, key)?;
             }
-            Ok((transaction, owner, end))
+            match (rests, was_resting) {
+                (true, _) => drop(meta.put_with_key(&(epoch as f64).into(), &RESTED.into())?),
+                (false, true) => drop(meta.delete(&RESTED.into())?),
+                (false, false) => {}
+            }
+            idb::commit(&transaction)?;
+            Ok(end)
         });
-        let replaced = Rc::new(Cell::new(false));
-        if let (Ok((transaction, ..)), Flush::Checked) = (&begun, how) {
-            store.looking = Some((transaction.clone(), replaced.clone()));
-        }
+        let home = self.clone();
         spawn_local(async move {
             let result = match begun {
+                Ok(end) => end.await,
                 Err(failure) => Err(failure),
-                Ok((_, _, end)) if how == Flush::Blind => end.await,
-                Ok((transaction, owner, end)) => match idb::result(&owner).await {
-                    Ok(owner) if owner.as_f64() == Some(epoch as f64) => {
-                        home.looked();
-                        match put(&transaction, &puts, epoch).and_then(|()| idb::commit(&transaction)) {
-                            Ok(()) => end.await,
-                            Err(failure) => Err(failure),
-                        }
-                    }
-                    Ok(owner) => {
-                        let _ = transaction.abort();
-                        Err(usurped(&owner))
-                    }
-                    Err(failure) => Err(failure),
-                },
             };
-            match replaced.get() {
-                true => home.replaced(synced),
-                false => home.flushed(&sequences, synced, result),
-            }
-        });
-    }
-
-    /// The owner is known: the transaction completes on its own from here on.
-    fn looked(self: &Rc<Home>) {
-        self.enter(|state, _| state.store.as_mut().map(|store| store.looking = None));
-    }
-
-    /// A flush has given way to one that puts the same and more.
-    fn replaced(self: &Rc<Home>, synced: bool) {
-        self.enter(|state, _| {
-            if let Some(store) = &mut state.store {
-                store.in_flight -= 1;
-                store.sync_wanted |= synced;
-            }
+            home.flushed(&sequences, synced, result);
         });
     }
 
@@ -436,7 +424,6 @@ impl Home {
         self.enter(|state, now| {
             let Some(store) = &mut state.store else { return };
             store.in_flight -= 1;
-            store.looking = None;
             store.settle(sequences, result.is_ok());
             match result {
                 Ok(()) => {
@@ -446,6 +433,7 @@ impl Home {
                     state.stored(now, offset, saved);
                 }
                 Err(failure) => {
+                    store.resting = false;
                     if synced {
                         state.snapshot_failed(now, &failure.reason);
                     }
@@ -456,18 +444,13 @@ impl Home {
     }
 
     /// Decides what is done about a failure to store.
-    fn store_failed(self: &Rc<Home>, state: &mut super::home::State, now: Now, failure: Failure) {
+    pub fn store_failed(self: &Rc<Home>, state: &mut State, now: Now, failure: Failure) {
         let Some(store) = &mut state.store else { return };
         match failure.kind {
             FailureKind::Lost => store.lose(&failure.reason),
-            FailureKind::Closed if store.database.is_none() || store.reopening => return,
-            FailureKind::Closed => {
-                store.database = None;
-                spawn_local(reopen(self.clone()));
-                return;
-            }
+            FailureKind::Closed => return self.database_closed(state, now),
             FailureKind::Quota if store.compaction.is_some() => return store.back_off(now),
-            FailureKind::Quota if !store.compacted_for_room => {
+            FailureKind::Quota if !store.compacted_for_room && !store.rebasing => {
                 store.compacted_for_room = true;
                 store.back_off(now);
                 return state.engine.rewrite_log(now);
@@ -479,17 +462,26 @@ impl Home {
         state.store_failed(now, failure.reason);
     }
 
+    /// The browser has closed the connection to the database: writes are refused until it is open again.
+    fn database_closed(self: &Rc<Home>, state: &mut State, now: Now) {
+        let Some(store) = &mut state.store else { return };
+        store.database = None;
+        if store.reopening || store.lost {
+            return;
+        }
+        store.reopening = true;
+        let reason = "the browser has closed the database; it is being opened again".to_owned();
+        store.error = Some(reason.clone());
+        spawn_local(reopen(self.clone()));
+        state.store_failed(now, reason);
+    }
+
     /// Listens to what ends the connection to the database.
     pub fn watch_database(self: &Rc<Home>, database: &IdbDatabase) {
         let weak = Rc::downgrade(self);
         let closed = Closure::<dyn FnMut()>::new(move || {
             let Some(home) = weak.upgrade() else { return };
-            let home_again = home.clone();
-            home.enter(|state, _| {
-                let Some(store) = &mut state.store else { return };
-                store.database = None;
-                spawn_local(reopen(home_again));
-            });
+            home.enter(|state, now| home.database_closed(state, now));
         });
         let weak = Rc::downgrade(self);
         let yielded = Closure::<dyn FnMut()>::new(move || {
@@ -506,7 +498,7 @@ impl Home {
         });
         database.set_onclose(Some(closed.as_ref().unchecked_ref()));
         database.set_onversionchange(Some(yielded.as_ref().unchecked_ref()));
-        self.keep(closed, yielded);
+        self.keep(database, closed, yielded);
     }
 }
 
@@ -515,51 +507,50 @@ pub const OWNER: &str = "owner";
 /// The key of the manifest.
 pub const MANIFEST: &str = "manifest";
 
-/// Someone else's number stands where ours should.
-pub fn usurped(owner: &JsValue) -> Failure {
-    Failure::new(FailureKind::Lost, format!("another page has taken the database over (owner {:?})", owner.as_f64()))
+/// The key of the mark that nothing is being stored: the page was hidden or closed in good order.
+///
+/// Without it, whoever was here last may have been killed within a transaction: see `open::settle_after_crash`.
+pub const RESTED: &str = "rested";
+
+/// The key that ends an owner: its successor puts it.
+pub fn ended(epoch: u64) -> JsValue {
+    Array::of2(&"ended".into(), &(epoch as f64).into()).into()
 }
 
-/// Puts chunks, and the owner's number again, so that a transaction for its own sake has something to store.
-fn put(transaction: &IdbTransaction, puts: &[(JsValue, Uint8Array)], epoch: u64) -> Result<(), Failure> {
-    if puts.is_empty() {
-        idb::store(transaction, idb::META)?.put_with_key(&(epoch as f64).into(), &OWNER.into())?;
-    }
-    let incr = idb::store(transaction, idb::INCR)?;
-    for (key, record) in puts {
-        incr.put_with_key(record, key)?;
-    }
-    Ok(())
+/// Makes a transaction fail if the owner has a successor, without asking and waiting; gives the store it looked at.
+///
+/// # Errors
+/// The transaction has ended.
+pub fn guard(transaction: &IdbTransaction, epoch: u64) -> Result<IdbObjectStore, Failure> {
+    let meta = idb::store(transaction, idb::META)?;
+    meta.add_with_key(&JsValue::TRUE, &ended(epoch))?;
+    meta.delete(&ended(epoch))?;
+    Ok(meta)
+}
+
+/// Someone else's number stands where ours should.
+fn usurped(owner: &JsValue) -> Failure {
+    Failure::new(FailureKind::Lost, format!("another page has taken the database over (owner {:?})", owner.as_f64()))
 }
 
 /// Opens a database again that the browser has closed, however long it takes.
 async fn reopen(home: Rc<Home>) {
-    let begun = home.enter(|state, now| {
-        let store = state.store.as_mut()?;
-        if store.reopening || store.lost || store.database.is_some() {
-            return None;
-        }
-        store.reopening = true;
-        store.back_off(now);
-        Some((store.name.clone(), store.epoch))
-    });
-    let Some(Some((name, epoch))) = begun else { return };
+    let named = home.look(|state| state.store.as_ref().map(|store| (store.name.clone(), store.epoch))).flatten();
+    let Some((name, epoch)) = named else { return };
     let mut pause_ms = RETRY_MS.0;
     loop {
         super::clock::sleep(pause_ms as u32).await;
         let result = reclaim(&home, &name, epoch).await;
-        let Some(failed) = home.enter(|state, now| {
+        let again = home.enter(|state, now| {
             let store = state.store.as_mut()?;
             match result {
-                Ok((database, is_empty)) => {
+                Ok(database) => {
                     store.reopening = false;
                     home.watch_database(&database);
                     store.database = Some(database);
+                    // Once something is stored, writes are accepted again.
+                    store.want_sync();
                     store.retry_at = Some(now.mono);
-                    store.chunks.iter_mut().for_each(|chunk| chunk.sent = false);
-                    if is_empty {
-                        state.engine.rewrite_log(now);
-                    }
                     None
                 }
                 Err(failure) => {
@@ -571,25 +562,22 @@ async fn reopen(home: Rc<Home>) {
                     (failure.kind != FailureKind::Lost).then_some(())
                 }
             }
-        }) else {
-            return;
-        };
-        if failed.is_none() {
+        });
+        if again.flatten().is_none() {
             return;
         }
         pause_ms = (pause_ms * 2).min(RETRY_MS.1);
     }
 }
 
-/// Opens the database and sees whose it is. If it was emptied, it is begun anew, and that is said.
-async fn reclaim(home: &Rc<Home>, name: &str, epoch: u64) -> Result<(IdbDatabase, bool), Failure> {
-    let database = idb::open(&super::open::database_name(name)).await?;
+/// Opens the database and sees whose it is. If it was emptied, it is begun anew: the data in memory are its next base.
+async fn reclaim(home: &Rc<Home>, name: &str, epoch: u64) -> Result<IdbDatabase, Failure> {
+    let (database, _) = idb::open(&super::open::database_name(name)).await?;
     let transaction = idb::write(&database, &[idb::META], Durability::Strict)?;
     let end = idb::end(&transaction);
     let meta = idb::store(&transaction, idb::META)?;
     let owner = idb::result(&meta.get(&OWNER.into())?).await?;
-    let is_empty = owner.is_undefined();
-    if is_empty {
+    if owner.is_undefined() {
         let manifest = home.enter(|state, now| state.store.as_mut().map(|store| store.restart(now))).flatten();
         let Some(manifest) = manifest else { return Err(Failure::new(FailureKind::Lost, "the database was closed")) };
         meta.put_with_key(&(epoch as f64).into(), &OWNER.into())?;
@@ -598,5 +586,5 @@ async fn reclaim(home: &Rc<Home>, name: &str, epoch: u64) -> Result<(IdbDatabase
         return Err(usurped(&owner));
     }
     end.await?;
-    Ok((database, is_empty))
+    Ok(database)
 }

@@ -1,6 +1,7 @@
 // What lies in IndexedDB, and what becomes of it: rewrites, damage, other versions, other owners, no room, no IndexedDB.
 // Each test looks into the database with the browser's own interface, or breaks it there.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { after, afterEach, before, test } from "node:test";
 import { call, launch, site, stored } from "./browser.mjs";
 
@@ -58,7 +59,7 @@ test("chunks carry their header, and their payloads are the log as Redis writes 
       text: (await promised(incr.getAll())).map((record) => String.fromCharCode(...record)),
     }));
   });
-  assert.deepEqual(got.meta, ["manifest", "owner"]);
+  assert.deepEqual(got.meta, ["manifest", "owner", "rested"]);
   assert.equal(got.base, 0);
   assert.deepEqual(got.keys, [[1, 0], [1, 1]]);
   assert.ok(got.text[0].startsWith("HVCK") && got.text[0].endsWith("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n"));
@@ -302,6 +303,54 @@ test("a database of a later version is refused and left alone", async () => {
   assert.ok(got.same);
 });
 
+test("a database of format 1 is read, and goes on", async () => {
+  const page = await blank();
+  const golden = JSON.parse(await readFile(new URL("../golden/browser-format-1.json", import.meta.url), "utf8"));
+  const got = await page.evaluate(async (golden) => {
+    await (await open("idb://golden")).close(); // makes the stores
+    await idb("golden", Object.keys(golden), (stores) => {
+      for (const [name, records] of Object.entries(golden)) {
+        stores[name].clear();
+        for (const [key, value] of records) {
+          stores[name].put(value.bytes === undefined ? value : Uint8Array.from(atob(value.bytes), (c) => c.charCodeAt(0)), key);
+        }
+      }
+    });
+    const db = await open("idb://golden", { damaged: "refuse" });
+    const values = [];
+    for (const command of ["LRANGE list 0 -1", "HGET hash f", "ZSCORE zset m", "SCARD set", "GET text", "PEXPIRETIME late", "INCR n"]) {
+      values.push(await db.call(command.split(" ")));
+    }
+    await db.call(["SELECT", 2]);
+    values.push(await db.call(["GET", "elsewhere"]), db.status().recovered);
+    await db.close();
+    const again = await open("idb://golden");
+    values.push(await again.call(["GET", "n"]));
+    await again.close();
+    return values;
+  }, golden);
+  assert.deepEqual(got, [["a", "b", "c"], "v", 1.5, 3, "value", 4102444800000, 2, "2", null, "2"]);
+});
+
+test("a log that a later version has gone on with is refused and left alone", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    await write("newer-log", [["SET", "a", "1"]], [["SET", "b", "2"]]);
+    const all = () => idb("newer-log", ["base", "incr", "quarantine"], async (stores, promised) =>
+      JSON.stringify(await Promise.all(Object.values(stores).map((store) => promised(store.getAll())))));
+    await idb("newer-log", ["incr"], async ({ incr }, promised) => {
+      const record = await promised(incr.get([1, 1]));
+      record[4] = 9;
+      incr.put(record, [1, 1]);
+    });
+    const before = await all();
+    const refused = await open("idb://newer-log").catch((error) => [error.name, error.message]);
+    return { refused, same: before === (await all()) };
+  });
+  assert.equal(got.refused[0], "NewerFormatError");
+  assert.ok(got.same);
+});
+
 test("SAVE answers when everything is stored, and the log's settings change while it runs", async () => {
   const page = await blank();
   const got = await page.evaluate(async () => {
@@ -345,6 +394,59 @@ test("with `always` a reply comes only after its write is stored, and reads wait
     return { early, seen };
   });
   assert.deepEqual(got, { early: 0, seen: [0, 0] });
+});
+
+test("with `always` nothing that tells of a write leaves before it is stored: EXEC, woken clients, messages, expiry", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://always-all", { appendfsync: "always" });
+    // Transactions take their time here: what leaves too early is seen.
+    const listen = Object.getOwnPropertyDescriptor(IDBTransaction.prototype, "oncomplete");
+    Object.defineProperty(IDBTransaction.prototype, "oncomplete", {
+      ...listen,
+      set(handler) {
+        if (this.mode !== "readwrite") return listen.set.call(this, handler);
+        listen.set.call(this, (event) => setTimeout(() => handler(event), 20));
+      },
+    });
+    const early = [];
+    const texts = {};
+    const client = (name) => {
+      const connection = db.connection();
+      texts[name] = "";
+      connection.ondata = (bytes) => {
+        const text = new TextDecoder().decode(bytes);
+        texts[name] += text;
+        const tells = !text.startsWith("+OK\r\n+QUEUED"); // MULTI's answers do not
+        if (tells && db.status().pendingBytes !== 0) early.push([name, text]);
+      };
+      return (...args) => connection.writeCommand(args);
+    };
+    const [writer, blocked, listener, reader, other] = ["writer", "blocked", "listener", "reader", "other"].map(client);
+    await db.call(["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
+    listener("PSUBSCRIBE", "__key*__:*");
+    blocked("BLMOVE", "from", "to", "LEFT", "RIGHT", 0);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    writer("MULTI");
+    writer("RPUSH", "from", "x");
+    writer("SET", "short", "1", "PX", 30);
+    writer("EXEC");
+    reader("LRANGE", "to", 0, -1);
+    other("PUBLISH", "channel", "text");
+    await db.call(["INCR", "n"]);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    reader("EXISTS", "short");
+    await db.flush();
+    await db.call(["INCR", "n"]);
+    Object.defineProperty(IDBTransaction.prototype, "oncomplete", listen);
+    await db.close();
+    return { early, texts };
+  });
+  assert.deepEqual(got.early, []);
+  assert.match(got.texts.writer, /\*2\r\n:1\r\n\+OK/);
+  assert.equal(got.texts.blocked, "$1\r\nx\r\n");
+  assert.match(got.texts.reader, /x\r\n:0\r\n$/);
+  assert.match(got.texts.listener, /expired/);
 });
 
 test("a page that is hidden stores at once what was just being stored", async () => {
@@ -422,7 +524,10 @@ test("an owner that was replaced stops storing and refuses writes", async () => 
     const db = await open("idb://owner");
     await db.call(["SET", "k", "mine"]);
     await db.flush();
-    await idb("owner", ["meta"], ({ meta }) => void meta.put(99, "owner"));
+    await idb("owner", ["meta"], async ({ meta }, promised) => {
+      meta.put(true, ["ended", await promised(meta.get("owner"))]); // what a successor does
+      meta.put(99, "owner");
+    });
     await db.call(["SET", "k", "late"]);
     const flushed = await db.flush().catch((error) => error.message);
     const refused = await db.call(["SET", "k", "later"]).catch((error) => error.message);
@@ -472,18 +577,6 @@ test("without IndexedDB the data are in memory, and the status says so", async (
   assert.match(status.lastError, /no IndexedDB/);
 });
 
-test("an export is a dump.rdb", async () => {
-  const page = await blank();
-  const head = await page.evaluate(async () => {
-    const db = await open("memory://");
-    await db.call(["SET", "k", "v"]);
-    const bytes = db.export();
-    await db.close();
-    return [String.fromCharCode(...bytes.subarray(0, 5)), bytes.length > 50];
-  });
-  assert.deepEqual(head, ["REDIS", true]);
-});
-
 test("SHUTDOWN stores everything and ends all connections", async () => {
   const page = await blank();
   const got = await page.evaluate(async () => {
@@ -511,4 +604,189 @@ test("the playground's database holds through many reloads", async () => {
     await page.waitForSelector("body[data-ready=true]", { state: "attached" });
   }
   assert.equal(await call(page, "GET", "visits"), "5");
+});
+
+// ---- The engine dies ----
+
+test("an engine that died says so, and is started again from what is stored", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://reborn");
+    const bystander = await open("memory://");
+    const stops = [];
+    db.onstop = (error) => stops.push(error.name);
+    await db.call(["SET", "k", "v"]);
+    await db.flush();
+    const blocked = db.call(["BLPOP", "q", 0]).catch((error) => [error.name, error.message]);
+    // There is no command that crashes: its memory is spoilt from outside.
+    const instance = await (await import("/haversack/wasm/haversack.js")).default();
+    new Uint8Array(instance.memory.buffer).fill(0xff);
+    const dead = await db.call(["GET", "k"]).catch((error) => error.name);
+    const pending = await blocked;
+    const stopped = db.status();
+    const later = await db.call(["PING"]).catch((error) => error.name);
+    await db.reopen();
+    const again = [await db.call(["GET", "k"]), db.status().state, db.status().storage];
+    await db.call(["SET", "after", "1"]);
+    const beside = await bystander.call(["PING"]).catch((error) => error.name);
+    await bystander.reopen();
+    const both = [await bystander.call(["DBSIZE"]), await db.call(["DBSIZE"])];
+    await bystander.close();
+    await db.close();
+    const last = await open("idb://reborn");
+    const size = await last.call(["DBSIZE"]);
+    await last.close();
+    return { dead, pending, stopped, later, stops, again, beside, both, size };
+  });
+  assert.equal(got.dead, "EngineStoppedError");
+  assert.equal(got.pending[0], "EngineStoppedError");
+  assert.match(got.pending[1], /reopen\(\)/);
+  assert.equal(got.stopped.state, "stopped");
+  assert.match(got.stopped.lastError, /the engine stopped/);
+  assert.equal(got.later, "EngineStoppedError");
+  assert.deepEqual(got.stops, ["EngineStoppedError"]);
+  assert.deepEqual(got.again, ["v", "open", "indexeddb"]);
+  assert.deepEqual([got.beside, got.both, got.size], ["EngineStoppedError", [0, 2], 2]);
+});
+
+test("an engine that panicked lets go of its database, and is started again", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://panic");
+    await db.call(["SET", "k", "v"]);
+    await db.flush();
+    // Entering the engine while it runs is what its own guard refuses, with a panic.
+    const put = IDBObjectStore.prototype.put;
+    let inner;
+    IDBObjectStore.prototype.put = function (...args) {
+      IDBObjectStore.prototype.put = put;
+      inner = db.call(["PING"]).catch((error) => error.name);
+      return put.apply(this, args);
+    };
+    await db.call(["SET", "k", "w"]).catch(() => {});
+    await db.flush().catch(() => {});
+    const stopped = [await inner, db.status().state, db.status().lastError];
+    const flushed = await db.flush().catch((error) => error.name);
+    await db.reopen();
+    const value = await db.call(["GET", "k"]);
+    await db.close();
+    // Nobody holds the database open any more.
+    const deleted = await new Promise((resolve) => {
+      const request = indexedDB.deleteDatabase("haversack:panic");
+      request.onsuccess = () => resolve("deleted");
+      request.onblocked = () => resolve("blocked");
+    });
+    return { stopped, flushed, value, deleted };
+  });
+  assert.deepEqual(got.stopped.slice(0, 2), ["EngineStoppedError", "stopped"]);
+  assert.match(got.stopped[2], /already/);
+  assert.equal(got.flushed, "EngineStoppedError");
+  assert.match(got.value, /^[vw]$/); // the second was written as it happened
+  assert.equal(got.deleted, "deleted");
+});
+
+test("a database that another page deleted can be opened again", async () => {
+  const page = await blank();
+  const got = await page.evaluate(async () => {
+    const db = await open("idb://reopened", { appendfsync: "always" });
+    await db.call(["SET", "k", "v"]);
+    await new Promise((resolve) => (indexedDB.deleteDatabase("haversack:reopened").onsuccess = resolve));
+    const refused = await db.call(["SET", "k", "w"]).catch((error) => error.message);
+    await db.reopen();
+    const result = [await db.call(["DBSIZE"]), await db.call(["SET", "k", "x"]), db.status().durable];
+    await db.close();
+    return { refused, result };
+  });
+  assert.match(got.refused, /^MISCONF/);
+  assert.deepEqual(got.result, [0, "OK", true]);
+});
+
+// ---- What only the browser's own tools can do ----
+
+async function devtools(page) {
+  const session = await page.context().newCDPSession(page);
+  return (method, more) => session.send(method, { origin: new URL(page.url()).origin, ...more });
+}
+
+const until = async (holds, patience_ms = 10_000) => {
+  const end = Date.now() + patience_ms;
+  while (!(await holds()) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+};
+
+for (const fsync of ["always", "everysec"]) {
+  test(`${fsync}: when the user clears the site's data, what is in memory is stored anew`, async () => {
+    const page = await blank();
+    const tools = await devtools(page);
+    await page.evaluate(async (fsync) => {
+      globalThis.db = await open(`idb://cleared-${fsync}`, { appendfsync: fsync });
+      for (let i = 0; i < 100; i += 1) await db.call(["RPUSH", "list", i]);
+      await db.flush();
+      globalThis.seen = [];
+      globalThis.watch = setInterval(async () => {
+        const { lastError, durable } = db.status();
+        if (lastError !== null && seen.length === 0) {
+          seen.push(lastError, durable, await db.call(["SET", "refused", "1"]).catch((error) => error.message), await db.call(["LLEN", "list"]));
+        }
+      }, 5);
+    }, fsync);
+    await tools("Storage.clearDataForOrigin", { storageTypes: "indexeddb" });
+    await until(() => page.evaluate(() => seen.length === 4 && db.status().durable && db.status().lastError === null));
+    const got = await page.evaluate(async (fsync) => {
+      clearInterval(watch);
+      const accepted = await db.call(["RPUSH", "list", "new"]);
+      await db.flush();
+      const status = db.status();
+      await db.close();
+      const again = await open(`idb://cleared-${fsync}`);
+      const loaded = [await again.call(["LLEN", "list"]), await again.call(["LINDEX", "list", -1]), again.status().recovered];
+      await again.close();
+      return { seen, accepted, status, loaded };
+    }, fsync);
+    assert.match(got.seen[0], /closed the database/);
+    assert.equal(got.seen[1], false);
+    assert.match(got.seen[2], /^MISCONF/);
+    assert.equal(got.seen[3], 100);
+    assert.equal(got.accepted, 101);
+    assert.deepEqual([got.status.durable, got.status.lastError], [true, null]);
+    assert.deepEqual(got.loaded, [101, "new", null]);
+  });
+}
+
+test("a quota that is used up refuses writes until it grows", async (t) => {
+  // A browser of its own: one that has used a site's storage before remembers for a while how much was left.
+  const place = await site();
+  t.after(() => place.close());
+  const browser = await launch(place);
+  t.after(() => browser.close());
+  const page = await browser.open("?memory");
+  const tools = await devtools(page);
+  await tools("Storage.overrideQuotaForOrigin", { quotaSize: 300_000 });
+  const full = await page.evaluate(async () => {
+    globalThis.open = (await import("haversack")).open;
+    globalThis.db = await open("idb://small");
+    await db.call(["SET", "k", "v"]);
+    let flushed = "";
+    for (let i = 0; i < 50 && flushed === ""; i += 1) {
+      await db.call(["SET", `big:${i}`, crypto.getRandomValues(new Uint8Array(60_000))]);
+      await db.flush().catch((error) => (flushed = error.message));
+    }
+    const refused = await db.call(["SET", "k", "w"]).catch((error) => error.message);
+    return { flushed, refused, read: await db.call(["GET", "k"]), lastError: db.status().lastError, size: await db.call(["DBSIZE"]) };
+  });
+  await tools("Storage.overrideQuotaForOrigin", {});
+  await until(() => page.evaluate(() => db.status().lastError === null));
+  const got = await page.evaluate(async () => {
+    const accepted = await db.call(["SET", "k", "again"]);
+    await db.close();
+    const again = await open("idb://small");
+    const loaded = [await again.call(["GET", "k"]), await again.call(["DBSIZE"]), again.status().recovered];
+    await again.close();
+    return { accepted, loaded };
+  });
+  assert.match(full.flushed, /Quota/);
+  assert.match(full.refused, /^MISCONF .*Quota/);
+  assert.equal(full.read, "v");
+  assert.match(full.lastError, /Quota/);
+  assert.equal(got.accepted, "OK");
+  assert.deepEqual(got.loaded, ["again", full.size, null]);
 });

@@ -133,6 +133,7 @@ function bytesText(bytes) {
 }
 
 function safety(status, persisted) {
+  if (status.state !== "open") return [`no: ${status.lastError}`, "bad"];
   if (status.storage === "memory") {
     return [`no: it is gone when this page closes${status.lastError ? ` (${status.lastError})` : ""}`, "bad"];
   }
@@ -149,21 +150,60 @@ function showStatus() {
   clearTimeout(statusTimer);
   const status = db.status();
   const [text, kind] = safety(status, persisted);
-  element("where").textContent =
-    status.storage === "memory" ? "this page's memory" : `this browser (IndexedDB, “haversack:${status.name}”)`;
+  if (status.state === "open") {
+    element("where").textContent =
+      status.storage === "memory" ? "this page's memory" : `this browser (IndexedDB, “haversack:${status.name}”)`;
+  }
   element("size").textContent = bytesText(status.baseBytes + status.incrBytes + status.pendingBytes);
   element("safe").textContent = text;
   element("safe").className = kind;
   document.body.dataset.durable = String(status.durable);
   element("persist").hidden = persisted || status.storage === "memory" || navigator.storage?.persist === undefined;
-  if (!status.durable && status.storage !== "memory") statusTimer = setTimeout(showStatus, 250);
+  if (!status.durable && status.state === "open" && status.storage !== "memory") statusTimer = setTimeout(showStatus, 250);
 }
 
-function download() {
-  const url = URL.createObjectURL(new Blob([db.export()], { type: "application/octet-stream" }));
+async function download() {
+  const url = URL.createObjectURL(new Blob([await db.exportRdb()], { type: "application/octet-stream" }));
   const link = Object.assign(document.createElement("a"), { href: url, download: "dump.rdb" });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+// Replaces everything by a Redis server's snapshot. What is shown meanwhile is one line that changes.
+async function load(file) {
+  if (file === undefined) return;
+  const keys = (await db.call(["INFO", "keyspace"])).trim() !== "# Keyspace";
+  if (keys && !confirm(`All keys here are replaced by those of ${file.name}.`)) return;
+  print(`Reading ${file.name} …`, "note");
+  const entry = output.lastElementChild;
+  element("import").disabled = true;
+  try {
+    const count = await db.importRdb(file, {
+      onprogress: ({ bytes, totalBytes, keys }) => {
+        entry.textContent = `Reading ${file.name}: ${Math.floor((bytes / totalBytes) * 100)} %, ${keys} keys …`;
+      },
+    });
+    entry.textContent = `Loaded ${file.name}: ${count} keys.`;
+  } catch (error) {
+    entry.textContent = error.message;
+    entry.className = "error";
+  }
+  element("import").disabled = false;
+  element("dump").value = ""; // the same file may be chosen again
+  showStatus();
+}
+
+async function startAgain() {
+  element("reopen").hidden = true;
+  try {
+    await db.reopen();
+    session = new Session(db);
+    print("Started again from what is stored.", "note");
+  } catch (error) {
+    print(error.message, "error");
+    element("reopen").hidden = false;
+  }
+  showStatus();
 }
 
 async function askPersistence(ask) {
@@ -246,6 +286,9 @@ line.addEventListener("keydown", onKey);
 element("older").addEventListener("click", () => (recall(-1), line.focus()));
 element("newer").addEventListener("click", () => (recall(1), line.focus()));
 element("export").addEventListener("click", download);
+element("import").addEventListener("click", () => element("dump").click());
+element("dump").addEventListener("change", () => load(element("dump").files[0]));
+element("reopen").addEventListener("click", startAgain);
 element("persist").addEventListener("click", () => askPersistence(true));
 output.addEventListener("click", () => String(getSelection()) === "" && line.focus());
 
@@ -258,9 +301,12 @@ try {
   print(`Any Redis command, or one of these; "help" tells more.`, "note");
   showExamples();
   const { recovered } = db.status();
-  if (recovered) print(`The database was damaged: ${recovered}.`, "error");
-  element("export").hidden = false;
-  if (db.status().recovered) print(db.status().recovered, "error");
+  if (recovered) print(`Not everything could be loaded: ${recovered}.`, "error");
+  element("export").hidden = element("import").hidden = false;
+  db.onstop = () => {
+    element("reopen").hidden = false;
+    showStatus();
+  };
   line.disabled = false;
   line.focus();
   await askPersistence(false);

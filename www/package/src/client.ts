@@ -34,6 +34,7 @@ export class Client {
   onpush: (push: Push) => void = () => {};
 
   #connection: Connection;
+  #ended = false;
   #waiting: Waiting[] = [];
   #decoder: Decoder<Reply>;
   #subscribed = { channels: new Set<Reply>(), patterns: new Set<Reply>(), shardChannels: new Set<Reply>() };
@@ -47,6 +48,11 @@ export class Client {
     });
     connection.ondata = (bytes) => this.#receive(bytes);
     connection.onclose = (error) => this.#fail(error ?? new Error("the connection was closed"));
+  }
+
+  /** Its connection is there no more. */
+  get ended(): boolean {
+    return this.#ended;
   }
 
   /** Sends one command. Calls may overlap; replies come in their order. */
@@ -110,6 +116,7 @@ export class Client {
   }
 
   #fail(error: Error): void {
+    this.#ended = true;
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const { reject } of waiting) reject(error);

@@ -1,6 +1,7 @@
 // Connections to the engine: RESP bytes in, RESP bytes out, as over a socket.
 
 import { encodeCommand, type Argument } from "./resp.js";
+import { onStop, stop, type EngineStoppedError } from "./engine.js";
 import type { Server } from "./wasm/haversack.js";
 
 /** A connection as a socket would be: any client library that speaks RESP can sit on it. */
@@ -40,16 +41,28 @@ export class Hub {
   #server: Server;
   #open = new Map<number, Connection>();
   #ended: Error | undefined;
+  #forget: () => void;
+  /** Called once if it is the engine's death that ends it. */
+  onstop: (error: EngineStoppedError) => void = () => {};
 
   constructor(server: Server) {
     this.#server = server;
-    server.onwake(() => this.#deliver());
+    this.#forget = onStop((error) => {
+      this.end(error);
+      this.onstop(error);
+    });
+    this.run(() => server.onwake(() => this.#deliver()));
+  }
+
+  /** Why there are no connections any more, if so. */
+  get ended(): Error | undefined {
+    return this.#ended;
   }
 
   connect(): Connection {
     if (this.#ended !== undefined) throw this.#ended;
-    const id = this.#run(() => this.#server.connect());
-    if (id === undefined) throw new Error("the server was shut down");
+    const id = this.run(() => this.#server.connect());
+    if (id === undefined) throw new Error("the server was shut down, its connections are closed");
     const connection = new Connection(this, id);
     this.#open.set(id, connection);
     return connection;
@@ -57,19 +70,20 @@ export class Hub {
 
   send(connection: Connection, id: number, bytes: Uint8Array): void {
     if (this.#open.get(id) !== connection) throw this.#ended ?? new Error("the connection is closed");
-    this.#run(() => this.#server.send(id, bytes));
+    this.run(() => this.#server.send(id, bytes));
   }
 
   close(id: number): void {
     const connection = this.#open.get(id);
     if (connection === undefined) return;
     this.#open.delete(id);
-    this.#run(() => this.#server.disconnect(id));
+    this.run(() => this.#server.disconnect(id));
     queueMicrotask(() => connection.onclose());
   }
 
   /** Ends every connection, with the reason if there is one. */
   end(reason?: Error): void {
+    this.#forget();
     this.#ended ??= reason ?? new Error("the database is closed");
     const connections = [...this.#open.values()];
     this.#open.clear();
@@ -80,7 +94,7 @@ export class Hub {
     for (const [id, connection] of [...this.#open]) {
       // A handler of an earlier connection may have closed this one.
       if (!this.#open.has(id)) continue;
-      const bytes = this.#run(() => this.#server.take(id));
+      const bytes = this.run(() => this.#server.take(id));
       if (bytes === undefined) {
         this.#open.delete(id);
         connection.onclose();
@@ -90,14 +104,13 @@ export class Hub {
     }
   }
 
-  // A trap inside the engine leaves a dead instance: nothing it holds can be trusted or used again.
-  #run<T>(call: () => T): T {
+  /** Calls the engine. Whatever it throws is a trap: the end of its instance. */
+  run<T>(call: () => T): T {
+    if (this.#ended !== undefined) throw this.#ended;
     try {
       return call();
     } catch (cause) {
-      const error = new Error(`the engine stopped: ${String(cause)}`, { cause });
-      queueMicrotask(() => this.end(error));
-      throw error;
+      throw stop(String(cause), cause);
     }
   }
 }

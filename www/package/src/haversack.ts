@@ -2,6 +2,7 @@
 
 import { Client, type CallOptions } from "./client.js";
 import { Hub, type Connection } from "./connection.js";
+import { openServer, stop, unlessStopped, type EngineStoppedError, type WasmSource } from "./engine.js";
 import { takeOwnership } from "./owner.js";
 import type { Push, Reply } from "./reply.js";
 import type { Argument } from "./resp.js";
@@ -13,7 +14,7 @@ export type Fsync = "always" | "everysec" | "no";
 export interface OpenOptions {
   /**
    * `always`: a reply comes after its write is stored. `everysec` (the default): replies come at once, writes are stored
-   * when idle, at least every second, and when the page is hidden. `no`: only on `flush()`, `close()` and hiding.
+   * at the end of the task after a pause, within 100 ms otherwise, and when the page is hidden. `no`: only on `flush()`, `close()` and hiding.
    */
   appendfsync?: Fsync;
   /**
@@ -22,11 +23,13 @@ export interface OpenOptions {
    */
   damaged?: "quarantine" | "refuse";
   /** The wasm module, where the one beside this package shall not be fetched: its bytes, a compiled module, a URL or a response. */
-  wasm?: BufferSource | WebAssembly.Module | URL | Response | Promise<Response>;
+  wasm?: WasmSource;
 }
 
 /** Where the data are, and how safe. */
 export interface Status {
+  /** `stopped`: the engine has died of a bug, `reopen()` starts it again. `closed`: `close()` was called. */
+  state: "open" | "stopped" | "closed";
   storage: "indexeddb" | "memory";
   /** The database's name; empty for one in memory. */
   name: string;
@@ -41,10 +44,10 @@ export interface Status {
   incrBytes: number;
   /**
    * Why storing failed, or null. Writes are refused (MISCONF) until it works again. With storage "memory": why the
-   * browser keeps no database here, or what stopped the engine.
+   * browser keeps no database here. With state "stopped": what stopped the engine.
    */
   lastError: string | null;
-  /** What had to be cut off or put aside when the database was opened, or null. */
+  /** What had to be cut off or put aside when the database was opened, or what the browser itself has lost, or null. */
   recovered: string | null;
   fsync: Fsync;
 }
@@ -60,10 +63,9 @@ export async function open(url: string, options: OpenOptions = {}): Promise<Have
   const damaged = options.damaged ?? "quarantine";
   if (!["quarantine", "refuse"].includes(damaged)) throw new TypeError(`damaged cannot be ${JSON.stringify(damaged)}`);
   const release = storage === "memory" ? () => {} : await takeOwnership(name);
+  const start = () => openServer(name, { storage, appendfsync: fsync, damaged }, options.wasm);
   try {
-    const { default: init, openServer } = await import("./wasm/haversack.js");
-    await init(options.wasm === undefined ? undefined : { module_or_path: options.wasm });
-    return await Haversack.over(await openServer(name, { storage, appendfsync: fsync, damaged }), release);
+    return await Haversack.over(await start(), release, start);
   } catch (error) {
     release();
     throw error;
@@ -77,36 +79,80 @@ function parse(url: string): { storage: "indexeddb" | "memory"; name: string } {
   return { storage: "indexeddb", name };
 }
 
+/** How far an import is. */
+export interface ImportProgress {
+  /** Bytes of the dump read, and of all of it. */
+  bytes: number;
+  totalBytes: number;
+  /** Keys found so far. */
+  keys: number;
+}
+
+/** A dump is fed to the engine in pieces of this size, between which the page goes on. */
+const IMPORT_BYTES = 512 * 1024;
+
 /** An open database. */
 export class Haversack {
+  /** Called when the engine has died of a bug or of a lack of memory. All pending calls reject with the same error. */
+  onstop: (error: EngineStoppedError) => void = () => {};
+
   #server: Server;
   #hub: Hub;
   #client: Client;
+  #greeted: Promise<Reply> = Promise.resolve(null);
+  #start: () => Promise<Server>;
   #release: () => void;
+  #onpush: (push: Push) => void = () => {};
+  #reopening: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
-  private constructor(server: Server, release: () => void) {
-    this.#server = server;
-    this.#hub = new Hub(server);
-    this.#client = new Client(this.#hub.connect());
+  private constructor(server: Server, release: () => void, start: () => Promise<Server>) {
     this.#release = release;
+    this.#start = start;
+    this.#server = server;
+    this.#hub = this.#serve();
+    this.#client = this.#login();
   }
 
-  /** @internal Wraps an engine that is already open; `release` gives up the ownership of its storage. */
-  static async over(server: Server, release: () => void): Promise<Haversack> {
-    const haversack = new Haversack(server, release);
-    await haversack.call(["HELLO", 3]);
+  /**
+   * @internal Wraps an engine that is already open; `release` gives up the ownership of its storage, `start` opens it
+   * once more.
+   */
+  static async over(
+    server: Server,
+    release: () => void,
+    start: () => Promise<Server> = () => Promise.reject(new Error("it cannot be opened again")),
+  ): Promise<Haversack> {
+    const haversack = new Haversack(server, release, start);
+    await haversack.#greeted;
     haversack.#watchPage();
     return haversack;
   }
 
+  #serve(): Hub {
+    const hub = new Hub(this.#server);
+    hub.onstop = (error) => this.onstop(error);
+    return hub;
+  }
+
+  #login(): Client {
+    const client = new Client(this.#hub.connect());
+    client.onpush = this.#onpush;
+    this.#greeted = client.call(["HELLO", 3]);
+    this.#greeted.catch(() => {}); // the calls behind it tell why
+    return client;
+  }
+
   /** Runs a command: `await db.call(["SET", "key", "value"])`. An error reply rejects with `ReplyError`. */
-  call(args: readonly Argument[], options?: CallOptions): Promise<Reply> {
+  async call(args: readonly Argument[], options?: CallOptions): Promise<Reply> {
+    // The server may have ended its connection: QUIT by another name, CLIENT KILL, or a write that could not be kept.
+    if (this.#client.ended) this.#client = this.#login();
     return this.#client.call(args, options);
   }
 
   /** Called with every message of the channels that `call(["SUBSCRIBE", …])` listens to, and every invalidation. */
   set onpush(handler: (push: Push) => void) {
+    this.#onpush = handler;
     this.#client.onpush = handler;
   }
 
@@ -116,19 +162,76 @@ export class Haversack {
   }
 
   status(): Status {
-    return JSON.parse(this.#server.status()) as Status;
+    const ended = this.#hub.ended;
+    const state = ended === undefined ? "open" : this.#closed !== undefined ? "closed" : "stopped";
+    if (ended !== undefined) return { ...NOTHING, state, lastError: ended.message };
+    return { state, ...(JSON.parse(this.#hub.run(() => this.#server.status())) as Omit<Status, "state">) };
   }
 
   /** Resolves when all writes so far are stored. */
-  flush(): Promise<void> {
-    return this.#server.flush();
+  async flush(): Promise<void> {
+    await unlessStopped(this.#hub.run(() => this.#server.flush()));
   }
 
   /** All keys as a snapshot: the bytes of a `dump.rdb` that a Redis server loads. */
-  export(): Uint8Array {
-    const bytes = this.#server.export();
+  async exportRdb(): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = this.#hub.run(() => this.#server.export());
     if (bytes === undefined) throw new Error("the database is closed");
     return bytes;
+  }
+
+  /**
+   * Replaces all data by those of a `dump.rdb`. It is read and checked to its end first, while the database goes on; a
+   * bad one rejects with an error named `InvalidDumpError` and changes nothing. Resolves with the number of keys once they
+   * are stored.
+   */
+  async importRdb(dump: Blob | BufferSource, { onprogress }: { onprogress?: (progress: ImportProgress) => void } = {}): Promise<number> {
+    const blob = dump instanceof Blob ? dump : new Blob([dump]);
+    const begun = this.#hub.run(() => this.#server.beginImport());
+    if (begun === undefined) throw new Error("the database is closed");
+    try {
+      let keys = 0;
+      for (let at = 0; at < blob.size; at += IMPORT_BYTES) {
+        const piece = new Uint8Array(await blob.slice(at, at + IMPORT_BYTES).arrayBuffer());
+        this.#check();
+        keys = begun.feed(piece);
+        onprogress?.({ bytes: at + piece.length, totalBytes: blob.size, keys });
+        await new Promise((resolve) => setTimeout(resolve, 0)); // the page's turn
+      }
+      this.#check();
+    } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) throw stop(String(error), error);
+      if (this.#hub.ended === undefined) begun.free();
+      throw error;
+    }
+    return await unlessStopped(begun.finish());
+  }
+
+  #check(): void {
+    if (this.#hub.ended !== undefined) throw this.#hub.ended;
+  }
+
+  /**
+   * Starts the engine again from what is stored: after it stopped, or after another page has taken the database over,
+   * deleted it and gone. All connections end. What was not stored yet is lost, if the engine cannot store it any more.
+   */
+  reopen(): Promise<void> {
+    if (this.#closed !== undefined) return Promise.reject(new Error("the database is closed: open() it"));
+    this.#reopening ??= this.#reopen().finally(() => (this.#reopening = undefined));
+    return this.#reopening;
+  }
+
+  async #reopen(): Promise<void> {
+    this.#unwatchPage();
+    if (this.#hub.ended === undefined) {
+      await unlessStopped(this.#hub.run(() => this.#server.close())).catch(() => {});
+      this.#hub.end(new Error("the database is being opened again"));
+    }
+    this.#server = await this.#start();
+    this.#hub = this.#serve();
+    this.#client = this.#login();
+    await this.#greeted;
+    this.#watchPage();
   }
 
   /** Stores everything, ends all connections and lets others open the database. */
@@ -140,7 +243,8 @@ export class Haversack {
   async #close(): Promise<void> {
     this.#unwatchPage();
     try {
-      await this.#server.close();
+      await this.#reopening?.catch(() => {});
+      if (this.#hub.ended === undefined) await unlessStopped(this.#hub.run(() => this.#server.close()));
     } finally {
       this.#hub.end();
       this.#release();
@@ -149,7 +253,8 @@ export class Haversack {
 
   // A hidden page may be killed without another event.
   #onhide = (event: Event): void => {
-    if (event.type === "pagehide" || document.visibilityState === "hidden") this.#server.hide();
+    if (event.type !== "pagehide" && document.visibilityState !== "hidden") return;
+    if (this.#hub.ended === undefined) this.#hub.run(() => this.#server.hide());
   };
 
   #watchPage(): void {
@@ -164,3 +269,17 @@ export class Haversack {
     removeEventListener("pagehide", this.#onhide);
   }
 }
+
+// The status of a database without an engine.
+const NOTHING: Omit<Status, "state"> = {
+  storage: "memory",
+  name: "",
+  durable: false,
+  pendingBytes: 0,
+  generation: 0,
+  baseBytes: 0,
+  incrBytes: 0,
+  lastError: null,
+  recovered: null,
+  fsync: "no",
+};

@@ -7,6 +7,12 @@ export default function init(options?: { module_or_path: unknown }): Promise<unk
 /** Loads or creates the database and starts its engine. Rejects with an `Error` whose name says what is wrong. */
 export function openServer(name: string, options: StoreOptions): Promise<Server>;
 
+/** Calls `callback` with the reason if the instance panics. It must not call into the instance. */
+export function onstop(callback: (reason: string) => void): void;
+
+/** Throws the instance away and starts a new one of the same module. Objects of the old one throw from then on. */
+export function __wbg_reset_state(): void;
+
 export interface StoreOptions {
   storage: "indexeddb" | "memory";
   appendfsync: "always" | "everysec" | "no";
@@ -29,11 +35,22 @@ export class Server {
   /** Stores everything in a transaction that is complete when this returns: for a page that is being hidden or left. */
   hide(): void;
   /** All keys as the bytes of a `dump.rdb`; undefined when closed. */
-  export(): Uint8Array | undefined;
+  export(): Uint8Array<ArrayBuffer> | undefined;
+  /** Begins to take a `dump.rdb` over; undefined when closed. */
+  beginImport(): Import | undefined;
   /** JSON of `Status`. */
   status(): string;
   /** Stores everything, then closes the database and frees the engine's data. */
   close(): Promise<void>;
   /** Frees the engine's memory; the object is dead afterwards. */
+  free(): void;
+}
+
+/** An import under way. What it throws or rejects with is an `Error` named `InvalidDumpError` or `StorageError`. */
+export class Import {
+  /** Takes the next bytes of the file; gives the number of keys so far. */
+  feed(bytes: Uint8Array): number;
+  /** The file has ended: its keys replace those of the database. Gives their number once they are stored. */
+  finish(): Promise<number>;
   free(): void;
 }
