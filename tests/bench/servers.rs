@@ -52,13 +52,15 @@ pub struct Cores {
     pub server: usize,
     /// This program.
     pub generator: usize,
+    /// How many there are.
+    pub count: usize,
 }
 
 impl Cores {
     /// The first core and the last; the same if there is only one.
     pub fn choose() -> Cores {
         let all = sys::cores();
-        Cores { generator: all[0], server: *all.last().expect("a core") }
+        Cores { generator: all[0], server: all[all.len() - 1], count: all.len() }
     }
 }
 

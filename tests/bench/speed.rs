@@ -204,16 +204,10 @@ fn facts(options: &Options, cores: Cores) -> Result<Vec<String>, String> {
     let versions: Vec<String> = versions.collect::<Result<_, _>>()?;
     Ok(vec![
         versions.join(", "),
-        format!(
-            "{} of {} cores ({model}): {}",
-            if cores.server == cores.generator { "one" } else { "two" },
-            sys::cores().len().max(std::thread::available_parallelism().map_or(1, usize::from)),
-            if cores.server == cores.generator {
-                "servers and load generator share it"
-            } else {
-                "one for the servers, one for the load generator"
-            }
-        ),
+        match cores.count {
+            1 => format!("One core ({model}), shared by servers and load generator: nothing here is reliable"),
+            count => format!("{count} cores ({model}): one for the servers, one for the load generator"),
+        },
         format!(
             "{}, {} rounds of {:.2} s each, {} connections, keys of 16 bytes, values of 16 bytes",
             String::from_utf8_lossy(&date.stdout).trim(),
