@@ -44,6 +44,8 @@ fn count(folder: &Path) -> Vec<(String, f64)> {
         format!("--callgrind-out-file={}", out.display()),
         format!("--log-file={}", folder.join("valgrind.log").display()),
         "--collect-atstart=no".to_owned(),
+        // Or all profiles but the first would lack the names that the first one has.
+        "--compress-strings=no".to_owned(),
         format!("--toggle-collect={measured}"),
         format!("--dump-after={measured}"),
     ];
