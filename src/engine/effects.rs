@@ -49,7 +49,9 @@ pub struct Effects {
     pub streaming: bool,
     /// This unit's part of the stream.
     unit: Vec<u8>,
-    /// Commands in `unit`, SELECTs not counted.
+    /// Bytes at the start of `unit` that belong to no command: each of their commands stands alone.
+    apart: usize,
+    /// Commands in `unit` behind `apart`, SELECTs not counted.
     commands: usize,
     /// The db that the stream's reader has selected; `None` at the start of a log.
     selected: Option<usize>,
@@ -67,6 +69,7 @@ impl Default for Effects {
             ready: Vec::new(),
             streaming: false,
             unit: Vec::new(),
+            apart: 0,
             commands: 0,
             selected: None,
             stamped: None,
@@ -111,10 +114,16 @@ impl Effects {
         (self.selected, self.stamped) = (None, None);
     }
 
+    /// Says that what was added so far is nobody's doing (a background slice, eviction): its commands are
+    /// independent, so they are not made one transaction with each other or with what comes next.
+    pub fn set_apart(&mut self) {
+        (self.apart, self.commands) = (self.unit.len(), 0);
+    }
+
     /// Ends the unit's stream part: moves it to `out`, wrapped in MULTI and EXEC if it is more than one
     /// command. `stamp` is a unix time to note before it, unless the last note has it. Returns the bytes added.
     pub fn take_stream(&mut self, out: &mut Vec<u8>, stamp: Option<i64>) -> usize {
-        if self.commands == 0 {
+        if self.unit.is_empty() {
             return 0;
         }
         let before = out.len();
@@ -123,18 +132,20 @@ impl Effects {
             self.stamped = stamp;
         }
         if self.commands > 1 {
+            out.extend_from_slice(&self.unit[..self.apart]);
             out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
-            out.append(&mut self.unit);
+            out.extend_from_slice(&self.unit[self.apart..]);
+            self.unit.clear();
             out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
         } else {
             out.append(&mut self.unit);
         }
-        self.commands = 0;
+        (self.apart, self.commands) = (0, 0);
         out.len() - before
     }
 
     /// Whether the unit left nothing to settle but its caller's reply.
     pub fn is_quiet(&self) -> bool {
-        self.commands == 0 && self.events.is_empty() && self.watchers.is_empty() && self.ready.is_empty()
+        self.unit.is_empty() && self.events.is_empty() && self.watchers.is_empty() && self.ready.is_empty()
     }
 }

@@ -110,8 +110,10 @@ fn lfu_minutes(now: Now) -> u32 {
 pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
     let over = |server: &Server| (server.host.used_memory)() as u64 > server.config.maxmemory;
     if !over(server) {
+        server.stats.over_memory.end(server.now.mono);
         return true;
     }
+    server.stats.over_memory.begin(server.now.mono);
     if server.config.maxmemory_policy == MaxmemoryPolicy::NoEviction {
         return false;
     }
@@ -140,10 +142,15 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
         evicted = true;
     }
     keys.db = selected;
+    keys.effects.set_apart();
     server.note_latency("eviction-cycle", (server.host.stopwatch_ns)().saturating_sub(began));
     server.stats.eviction_cycles += u64::from(evicted);
-    server.clock.busy |= !stuck && over(server);
-    !stuck || !over(server)
+    let over = over(server);
+    if !over {
+        server.stats.over_memory.end(server.now.mono);
+    }
+    server.clock.busy |= !stuck && over;
+    !stuck || !over
 }
 
 /// Victims, or slices of what is being freed, per unit of `maxmemory-eviction-tenacity`.

@@ -32,6 +32,7 @@ impl Keyspace {
             (sampled, stale) = (sampled + looked_at, stale + due);
         }
         self.db = selected;
+        self.effects.set_apart();
         let ratio = if sampled == 0 { 0.0 } else { stale as f64 / sampled as f64 };
         self.stats.stale_ratio = self.stats.stale_ratio * 0.95 + ratio * 0.05;
         self.stats.expire_slices_full += u64::from(busy);

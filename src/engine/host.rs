@@ -23,6 +23,8 @@ pub struct Host {
     pub executable: String,
     /// Path of the configuration file, empty if there is none.
     pub config_file: String,
+    /// What tells the time that never jumps.
+    pub monotonic_clock: &'static str,
     /// How sockets are polled: "epoll", "kqueue", "browser".
     pub multiplexing: &'static str,
     /// The allocator's name and version.
@@ -36,6 +38,8 @@ pub struct Host {
 pub struct Resources {
     /// Resident set size in bytes.
     pub rss: u64,
+    /// Bytes that the allocator holds of the system, used or not.
+    pub committed: u64,
     /// Largest resident set size so far in bytes.
     pub peak_rss: u64,
     /// Seconds of user and system time of the process.
@@ -59,6 +63,7 @@ impl Default for Host {
             os: String::new(),
             executable: String::new(),
             config_file: String::new(),
+            monotonic_clock: "none",
             multiplexing: "none",
             allocator: "system",
             total_memory: 0,
@@ -160,6 +165,13 @@ pub enum Report {
     StoreFailed {
         /// Why, in words.
         reason: String,
+    },
+    /// The log is being flushed, or not any more.
+    Flushing {
+        /// Whether a flush is under way.
+        under_way: bool,
+        /// How often so far a write went on although a flush was under way for long.
+        delayed: u64,
     },
     /// The log that is continued has this many bytes.
     LogSize {

@@ -44,7 +44,7 @@ pub struct Db {
     /// Tickets of hashes with field expire times.
     pub field_expires: Table<Ticket>,
     /// Who watches which key.
-    pub watched: Map<Box<[u8]>, Vec<ClientId>>,
+    pub watched: Map<Box<[u8]>, Vec<Watcher>>,
     /// How many blocked clients wait for which key.
     pub awaited: Map<Box<[u8]>, usize>,
     /// Moving average of the TTLs that active expiry has seen, in milliseconds.
@@ -106,6 +106,23 @@ pub enum ExpiryMode {
     Hide,
     /// They stay visible: a log is being replayed and says itself when they go.
     Ignore,
+}
+
+/// A client that watches a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Watcher {
+    /// Who.
+    pub client: ClientId,
+    /// The key's time had come already, and nothing has happened to it since: for the watcher it is missing.
+    stale: bool,
+}
+
+/// How a key stands in a db: [`Keyspace::standing`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Missing,
+    Stale,
+    Live,
 }
 
 /// Counters that the door keeps.
@@ -533,7 +550,7 @@ impl Keyspace {
     /// Empties a db; how many keys it had. Watchers of its keys lose their transaction.
     /// `lazy`: the memory is given back in slices.
     pub fn flush(&mut self, db: usize, lazy: bool) -> usize {
-        self.touch_all(db, |keys, key| keys.holds(db, key));
+        self.touch_all(db, None);
         let emptied = &mut self.dbs[db];
         let table = std::mem::take(&mut emptied.table);
         let indexes = [std::mem::take(&mut emptied.expires), std::mem::take(&mut emptied.field_expires)];
@@ -553,12 +570,8 @@ impl Keyspace {
         if a == b {
             return;
         }
-        for db in [a, b] {
-            // A key changes for its watchers unless it is missing on both sides; one that comes with its time
-            // over is missing.
-            let other = if db == a { b } else { a };
-            self.touch_all(db, |keys, key| keys.holds(db, key) || keys.holds_live(other, key));
-        }
+        self.touch_all(a, Some(b));
+        self.touch_all(b, Some(a));
         self.dbs.swap(a, b);
         let (low, high) = self.dbs.split_at_mut(a.max(b));
         let (first, second) = (&mut low[a.min(b)], &mut high[0]);
@@ -571,28 +584,52 @@ impl Keyspace {
         }
     }
 
-    /// Whether a db has a key, its time come or not.
-    fn holds(&self, db: usize, key: &[u8]) -> bool {
-        self.dbs[db].table.find(self.hash(key), |e| e.key() == key).is_some()
-    }
-
-    /// Whether a db has a key whose time has not come.
-    fn holds_live(&self, db: usize, key: &[u8]) -> bool {
+    /// How a key stands in a db.
+    fn standing(&self, db: usize, key: &[u8]) -> Standing {
         let entry = self.dbs[db].table.find(self.hash(key), |e| e.key() == key);
-        entry.is_some_and(|entry| entry.expire_at().is_none_or(|at| at >= self.now_ms()))
+        match entry.map(Entry::expire_at) {
+            None => Standing::Missing,
+            Some(Some(at)) if at < self.now_ms() && self.expiry != ExpiryMode::Ignore => Standing::Stale,
+            Some(_) => Standing::Live,
+        }
     }
 
-    /// The watched keys of a db for which `changed` holds have changed.
-    fn touch_all(&mut self, db: usize, changed: impl Fn(&Keyspace, &[u8]) -> bool) {
-        let mut watchers: Vec<ClientId> = Vec::new();
-        for (key, clients) in &self.dbs[db].watched {
-            if changed(self, key) {
-                watchers.extend_from_slice(clients);
+    /// Adds a watcher of a key of the selected db.
+    pub fn watch(&mut self, key: &[u8], client: ClientId) {
+        let stale = self.standing(self.db, key) == Standing::Stale;
+        self.dbs[self.db].watched.entry(key.into()).or_default().push(Watcher { client, stale });
+    }
+
+    /// Whether the time of a key has come since a client began to watch it.
+    pub fn lapsed_under_watch(&self, db: usize, key: &[u8], client: ClientId) -> bool {
+        let watchers = self.dbs[db].watched.get(key).map_or(&[][..], |watchers| watchers);
+        watchers.iter().any(|it| it.client == client && !it.stale) && self.standing(db, key) == Standing::Stale
+    }
+
+    /// All keys of a db go, and those of another come in their place: who watches one that is not what it was
+    /// loses the transaction. A missing key and one whose time has come are the same.
+    fn touch_all(&mut self, db: usize, replaced_by: Option<usize>) {
+        let mut watched = std::mem::take(&mut self.dbs[db].watched);
+        let mut touched: Vec<ClientId> = Vec::new();
+        for (key, watchers) in &mut watched {
+            let before = self.standing(db, key);
+            let after = replaced_by.map_or(Standing::Missing, |other| self.standing(other, key));
+            if (before, after) == (Standing::Missing, Standing::Missing) {
+                continue;
+            }
+            for watcher in watchers {
+                let was_gone = watcher.stale || before == Standing::Missing;
+                if was_gone && after != Standing::Live {
+                    watcher.stale = after == Standing::Stale;
+                } else {
+                    touched.push(watcher.client);
+                }
             }
         }
-        watchers.sort_unstable();
-        watchers.dedup();
-        self.effects.watchers.extend(watchers);
+        self.dbs[db].watched = watched;
+        touched.sort_unstable();
+        touched.dedup();
+        self.effects.watchers.extend(touched);
     }
 
     /// Brings the index of hashes with field expire times in line with the hash at `key`.
@@ -615,14 +652,24 @@ impl Keyspace {
         self.notify(class, event, key);
     }
 
+    fn tell_watchers(&mut self, key: &[u8]) {
+        let gone = self.standing(self.db, key) == Standing::Missing;
+        let Some(watchers) = self.dbs[self.db].watched.get_mut(key) else { return };
+        for watcher in watchers {
+            // A key whose time had come when it was watched, and that goes now: nothing has changed.
+            match watcher.stale && gone {
+                true => watcher.stale = false,
+                false => self.effects.watchers.push(watcher.client),
+            }
+        }
+    }
+
     /// `key` is not what it was: watchers lose their transaction, waiting clients get a chance.
     pub fn touched(&mut self, key: &[u8]) {
-        let db = &self.dbs[self.db];
-        if !db.watched.is_empty()
-            && let Some(clients) = db.watched.get(key)
-        {
-            self.effects.watchers.extend_from_slice(clients);
+        if !self.dbs[self.db].watched.is_empty() {
+            self.tell_watchers(key);
         }
+        let db = &self.dbs[self.db];
         if !db.awaited.is_empty() && db.awaited.contains_key(key) {
             self.effects.ready.push((self.db, key.into()));
         }

@@ -204,7 +204,6 @@ impl Engine {
 
     /// Moves everything that is to leave into `outbox`. Its vectors are reused; it must be empty.
     pub fn drain(&mut self, outbox: &mut Outbox) {
-        self.server.stats.cycles += 1;
         std::mem::swap(&mut self.server.stream, &mut outbox.append);
         std::mem::swap(&mut self.server.asks, &mut outbox.asks);
         let mut pending = std::mem::take(&mut self.server.pending);
@@ -229,6 +228,23 @@ impl Engine {
             self.forget_client(*id);
         }
         outbox.spare.clear();
+    }
+
+    /// Says that the front end's loop has been round once: from when to when it worked, without its sleep.
+    pub fn end_turn(&mut self, began: MonoTime, ended: MonoTime) {
+        let stats = &mut self.server.stats;
+        let nanos = ended.nanos.saturating_sub(began.nanos);
+        let turns = &mut stats.turns;
+        turns.count += 1;
+        turns.nanos += nanos;
+        turns.longest_nanos = turns.longest_nanos.max(nanos);
+        turns.most_commands = turns.most_commands.max(stats.commands_processed.saturating_sub(turns.commands_before));
+        turns.commands_before = stats.commands_processed;
+    }
+
+    /// Says how long the front end's loop was busy with handing on what [`Outbox::append`] brought.
+    pub fn note_storing(&mut self, nanos: u64) {
+        self.server.stats.turns.storing_nanos += nanos;
     }
 
     /// When [`tick`](Self::tick) wants to be called next; "now" while background work remains.

@@ -57,6 +57,7 @@ pub struct Persistence {
     pub last_save_ok: bool,
     pub last_save_seconds: i64,
     pub last_rewrite_ok: bool,
+    pub failed_rewrites_in_a_row: u64,
     pub last_rewrite_seconds: i64,
     /// When the snapshot under way began, unix seconds.
     pub snapshot_since: i64,
@@ -64,6 +65,9 @@ pub struct Persistence {
     pub log_error: Option<String>,
     /// The stream is stored up to this offset.
     pub stored_offset: u64,
+    /// The log is being flushed, and how often a write went on although that took long.
+    pub flushing: bool,
+    pub delayed_flushes: u64,
     /// Bytes of the log's base, and of everything.
     pub log_base_bytes: u64,
     pub log_current_bytes: u64,
@@ -94,10 +98,13 @@ impl Default for Persistence {
             last_save_ok: true,
             last_save_seconds: -1,
             last_rewrite_ok: true,
+            failed_rewrites_in_a_row: 0,
             last_rewrite_seconds: -1,
             snapshot_since: -1,
             log_error: None,
             stored_offset: 0,
+            flushing: false,
+            delayed_flushes: 0,
             log_base_bytes: 0,
             log_current_bytes: 0,
             loaded_keys: 0,
@@ -122,6 +129,10 @@ impl Persistence {
                 during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs \
                 for details about the RDB error."
                 .into());
+        }
+        // No replicas follow this server yet.
+        if config.min_replicas_to_write > 0 && config.min_replicas_max_lag > 0 {
+            return Err("NOREPLICAS Not enough good replicas to write.".into());
         }
         Ok(())
     }
@@ -246,6 +257,10 @@ impl Engine {
         match report {
             Report::Stored { offset } => self.stored(offset),
             Report::StoreFailed { reason } => self.store_failed(reason),
+            Report::Flushing { under_way, delayed } => {
+                let persistence = &mut self.server.persistence;
+                (persistence.flushing, persistence.delayed_flushes) = (under_way, delayed);
+            }
             Report::LogSize { bytes } => {
                 let persistence = &mut self.server.persistence;
                 (persistence.log_base_bytes, persistence.log_current_bytes) = (bytes, bytes);
@@ -331,9 +346,11 @@ impl Engine {
             }
             SnapshotKind::LogBase => {
                 persistence.last_rewrite_ok = ok;
+                persistence.failed_rewrites_in_a_row += 1;
                 persistence.last_rewrite_seconds = took;
                 if ok {
                     persistence.rewrites += 1;
+                    persistence.failed_rewrites_in_a_row = 0;
                     let since_cut = self.server.offset - persistence.offset_at_cut;
                     persistence.log_base_bytes = persistence.snapshot_bytes + since_cut;
                     persistence.log_current_bytes = persistence.log_base_bytes;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::commands;
+use super::time::MonoTime;
 
 /// Counters of one command.
 #[derive(Clone, Debug, Default)]
@@ -122,6 +123,54 @@ impl Rate {
     }
 }
 
+/// How long something has been the case, all times together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spell {
+    since: Option<MonoTime>,
+    ended_ms: u64,
+}
+
+impl Spell {
+    /// It is the case; nothing if it was already.
+    pub fn begin(&mut self, now: MonoTime) {
+        self.since.get_or_insert(now);
+    }
+
+    /// It is not the case any more; nothing if it was not.
+    pub fn end(&mut self, now: MonoTime) {
+        if let Some(since) = self.since.take() {
+            self.ended_ms += now.ms_since(since);
+        }
+    }
+
+    /// Milliseconds since it has been the case, 0 if it is not.
+    pub fn current_ms(&self, now: MonoTime) -> u64 {
+        self.since.map_or(0, |since| now.ms_since(since))
+    }
+
+    /// Milliseconds in all.
+    pub fn total_ms(&self, now: MonoTime) -> u64 {
+        self.ended_ms + self.current_ms(now)
+    }
+}
+
+/// The turns of the front end's loop: see [`Engine::end_turn`](super::Engine::end_turn).
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Turns {
+    pub count: u64,
+    pub nanos: u64,
+    pub longest_nanos: u64,
+    /// The most commands that one turn ran.
+    pub most_commands: u64,
+    /// Commands that had been run when the last turn ended.
+    pub commands_before: u64,
+    /// Time that rounds of periodic work took.
+    pub round_nanos: u64,
+    /// Time that handing on the stream took.
+    pub storing_nanos: u64,
+}
+
 /// All counters.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -147,15 +196,19 @@ pub struct Stats {
     pub peak_memory: usize,
     /// Unix time in seconds at which memory was at its peak.
     pub peak_memory_at: i64,
-    /// Times that the front end took out what was to leave.
-    pub cycles: u64,
+    /// Memory is above `maxmemory`.
+    pub over_memory: Spell,
+    pub turns: Turns,
+    /// Payloads of RESTORE that were checked in depth.
+    pub payloads_checked: u64,
     pub peak_input_buffer: usize,
     pub peak_output_buffer: usize,
     pub unexpected_errors: u64,
     pub ops_rate: Rate,
     pub input_rate: Rate,
     pub output_rate: Rate,
-    pub cycle_rate: Rate,
+    pub turn_rate: Rate,
+    pub turn_nanos_rate: Rate,
     pub expire_cycle_cpu_ns: u64,
     pub expired_time_cap_reached: u64,
     pub eviction_cycles: u64,
@@ -183,14 +236,17 @@ impl Default for Stats {
             client_timeouts: 0,
             peak_memory: 0,
             peak_memory_at: 0,
-            cycles: 0,
+            over_memory: Spell::default(),
+            turns: Turns::default(),
+            payloads_checked: 0,
             peak_input_buffer: 0,
             peak_output_buffer: 0,
             unexpected_errors: 0,
             ops_rate: Rate::default(),
             input_rate: Rate::default(),
             output_rate: Rate::default(),
-            cycle_rate: Rate::default(),
+            turn_rate: Rate::default(),
+            turn_nanos_rate: Rate::default(),
             expire_cycle_cpu_ns: 0,
             expired_time_cap_reached: 0,
             eviction_cycles: 0,

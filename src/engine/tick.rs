@@ -59,6 +59,7 @@ impl Engine {
         // One that waited for a cancelled walk to end.
         self.start_wanted_snapshot();
         self.periodic();
+        self.server.stats.turns.round_nanos += (self.server.host.stopwatch_ns)().saturating_sub(began);
     }
 
     /// When periodic work wants to go on.
@@ -131,7 +132,8 @@ impl Engine {
         stats.ops_rate.sample(stats.commands_processed, ms);
         stats.input_rate.sample(stats.net_input, ms);
         stats.output_rate.sample(stats.net_output, ms);
-        stats.cycle_rate.sample(stats.cycles, ms);
+        stats.turn_rate.sample(stats.turns.count, ms);
+        stats.turn_nanos_rate.sample(stats.turns.nanos, ms);
         self.check_clients();
         self.check_save_points();
     }

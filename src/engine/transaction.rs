@@ -35,17 +35,15 @@ pub fn watch(keys: &mut Keyspace, client: &mut Client, key: &[u8]) {
     if client.watched.iter().any(|(d, k)| *d == db && &**k == key) {
         return;
     }
-    // A key whose time has come is gone for the watcher; its removal later changes nothing.
-    keys.exists(key);
     client.watched.push((db, key.into()));
-    keys.dbs[db].watched.entry(key.into()).or_default().push(client.handle);
+    keys.watch(key, client.handle);
 }
 
 /// Makes a client forget all it watches.
 pub fn unwatch(keys: &mut Keyspace, client: &mut Client) {
     for (db, key) in client.watched.drain(..) {
         if let Some(watchers) = keys.dbs[db].watched.get_mut(&key) {
-            watchers.retain(|id| *id != client.handle);
+            watchers.retain(|it| it.client != client.handle);
             if watchers.is_empty() {
                 keys.dbs[db].watched.remove(&key);
             }

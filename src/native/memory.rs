@@ -8,6 +8,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
+use libmimalloc_sys::mi_process_info;
 use mimalloc::MiMalloc;
 
 /// Bytes a thread may have counted for itself.
@@ -27,6 +28,14 @@ pub struct Counting;
 pub fn used_bytes() -> usize {
     let own = OWN.try_with(Cell::get).unwrap_or(0);
     (SHARED.load(Relaxed) + own).max(0) as usize
+}
+
+/// Bytes the allocator holds of the system, used or not.
+pub fn committed_bytes() -> u64 {
+    let (mut committed, none) = (0, std::ptr::null_mut());
+    // SAFETY: figures that are not wanted may be null; the one that is has a place.
+    unsafe { mi_process_info(none, none, none, none, none, &mut committed, none, none) };
+    committed as u64
 }
 
 #[inline]

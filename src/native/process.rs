@@ -30,6 +30,7 @@ pub fn host(config_file: &str) -> Host {
         os: operating_system(),
         executable: executable.unwrap_or_default(),
         config_file: config_file.to_owned(),
+        monotonic_clock: "POSIX clock_gettime",
         multiplexing: if cfg!(target_os = "linux") { "epoll" } else { "kqueue" },
         allocator: ALLOCATOR,
         total_memory: total_memory(),
@@ -80,6 +81,7 @@ pub fn resources() -> Resources {
     let peak = all.ru_maxrss as u64 * unit;
     Resources {
         rss: resident_bytes().unwrap_or(peak),
+        committed: memory::committed_bytes(),
         peak_rss: peak,
         cpu_user: seconds(all.ru_utime),
         cpu_sys: seconds(all.ru_stime),

@@ -23,7 +23,7 @@ use crate::engine::host::{Ask, Report, SnapshotKind, Ticket};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::connection::{Connection, Read, Stream};
 use super::listen::{self, Listener};
 use super::log::{self, in_words};
@@ -217,9 +217,11 @@ impl Pump {
             self.leave(now);
             return Poll::Ready(code);
         }
+        let ended = self.clock.now().mono;
+        self.engine.end_turn(now.mono, ended);
         match again {
             true => cx.waker().wake_by_ref(),
-            false => self.set_timer(cx),
+            false => self.set_timer(cx, ended),
         }
         Poll::Pending
     }
@@ -255,9 +257,8 @@ impl Pump {
     }
 
     /// Sets the timer for the engine's next deadline. One that is set too early only costs a turn.
-    fn set_timer(&mut self, cx: &mut Context) {
+    fn set_timer(&mut self, cx: &mut Context, now: MonoTime) {
         let Some(deadline) = self.engine.next_deadline() else { return };
-        let now = self.clock.now().mono;
         if deadline <= now {
             return cx.waker().wake_by_ref();
         }
@@ -471,6 +472,7 @@ impl Pump {
 
     /// Hands the next bytes of the stream to the log. A new base of the log cuts them.
     fn store(&mut self, now: Now, outbox: &mut Outbox) {
+        let began = (!outbox.append.is_empty()).then(clock::stopwatch_ns);
         let end = self.engine.offset();
         let start = end - outbox.append.len() as u64;
         let mut rest = &outbox.append[..];
@@ -487,6 +489,9 @@ impl Pump {
         outbox.append.clear();
         outbox.append.shrink_to(READ_BYTES * 16);
         self.storage.write_log(&mut self.engine, now);
+        if let Some(began) = began {
+            self.engine.note_storing(clock::stopwatch_ns().saturating_sub(began));
+        }
     }
 
     /// Lets go of the replies that waited for what is stored now.

@@ -133,6 +133,7 @@ impl Home {
         let now = clock::now();
         let result = act(state, now);
         self.deal(state, now);
+        state.engine.end_turn(now.mono, clock::now().mono);
         let logs = std::mem::take(&mut state.logs);
         let wake = std::mem::take(&mut state.ready) && state.wake.is_some() && !self.waking.replace(true);
         drop(lent);

@@ -92,6 +92,7 @@ fn engine(policy: Option<AppendFsync>) -> Engine {
     let host = Host {
         stopwatch_ns: clock::stopwatch_ns,
         used_memory,
+        monotonic_clock: "performance.now",
         multiplexing: "browser",
         allocator: "dlmalloc",
         os: "WebAssembly".into(),

@@ -100,6 +100,7 @@ fn restore(call: &mut Call) -> Outcome {
         RestoreError::Footer => "ERR DUMP payload version or checksum are wrong",
         RestoreError::Value(_) => "ERR Bad data format",
     })?;
+    call.server.stats.payloads_checked += 1;
     let now = call.keys.now_ms();
     let expire_at = match ttl {
         0 => None,

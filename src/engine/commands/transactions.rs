@@ -111,15 +111,7 @@ fn exec(call: &mut Call) -> Outcome {
 
 /// Whether the time of a watched key has come since it was watched: expiry is a change.
 fn watched_key_expired(call: &mut Call) -> bool {
-    let watched = std::mem::take(&mut call.client().watched);
-    let selected = call.keys.db;
-    for (db, key) in &watched {
-        call.keys.db = *db;
-        call.keys.exists(key);
-    }
-    call.keys.db = selected;
-    let handle = call.id;
-    let failed = call.keys.effects.watchers.contains(&handle);
-    call.client().watched = watched;
-    failed
+    let id = call.id;
+    let watched = &call.server.clients[id].watched;
+    watched.iter().any(|(db, key)| call.keys.lapsed_under_watch(*db, key, id))
 }

@@ -22,6 +22,7 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("rejected_connections", stats.rejected_connections);
     lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     lines.field("expired_subkeys", keys.stats.expired_fields);
+    lines.field("expired_fields", keys.stats.expired_fields);
     lines.field("expired_keys", keys.stats.expired);
     lines.field("expired_stale_perc", format!("{:.2}", keys.stats.stale_ratio * 100.0));
     lines.field("expired_time_cap_reached_count", keys.stats.expire_slices_full);
@@ -29,6 +30,8 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("evicted_keys", keys.stats.evicted);
     lines.field("evicted_clients", stats.evicted_clients);
     lines.zeros(&["evicted_scripts"]);
+    lines.field("total_eviction_exceeded_time", stats.over_memory.total_ms(server.now.mono));
+    lines.field("current_eviction_exceeded_time", stats.over_memory.current_ms(server.now.mono));
     lines.field("keyspace_hits", keys.stats.hits);
     lines.field("keyspace_misses", keys.stats.misses);
     lines.field("pubsub_channels", server.pubsub.channels.len());
@@ -53,15 +56,28 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("total_reads_processed", stats.reads);
     lines.field("total_writes_processed", stats.writes);
     lines.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
-    lines.field("eventloop_cycles", stats.cycles);
+    lines.field("dump_payload_sanitizations", stats.payloads_checked);
+    lines.field("eventloop_cycles", stats.turns.count);
+    lines.field("eventloop_duration_sum", stats.turns.nanos / 1000);
     lines.field("eventloop_duration_cmd_sum", stats.commands.iter().map(|c| c.nanos).sum::<u64>() / 1000);
-    lines.field("instantaneous_eventloop_cycles_per_sec", stats.cycle_rate.per_second());
+    lines.field("instantaneous_eventloop_cycles_per_sec", stats.turn_rate.per_second());
+    let turn_nanos = stats.turn_nanos_rate.per_second().checked_div(stats.turn_rate.per_second());
+    lines.field("instantaneous_eventloop_duration_usec", turn_nanos.unwrap_or(0) / 1000);
     lines.field("acl_access_denied_auth", stats.auth_failures);
     lines.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
     lines.field("unexpected_error_replies", stats.unexpected_errors);
     lines.field("total_error_replies", stats.error_replies);
     lines.field("client_query_buffer_limit_disconnections", stats.query_limit_disconnections);
     lines.field("client_output_buffer_limit_disconnections", stats.output_limit_disconnections);
+}
+
+/// What only those ask for who look at the loop itself.
+pub(super) fn debug(source: &Source, lines: &mut Lines) {
+    let turns = &source.server.stats.turns;
+    lines.field("eventloop_duration_aof_sum", source.server.stats.turns.storing_nanos / 1000);
+    lines.field("eventloop_duration_cron_sum", turns.round_nanos / 1000);
+    lines.field("eventloop_duration_max", turns.longest_nanos / 1000);
+    lines.field("eventloop_cmd_per_cycle_max", turns.most_commands);
 }
 
 pub(super) fn commands(source: &Source, lines: &mut Lines) {

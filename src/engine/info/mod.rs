@@ -1,8 +1,8 @@
 //! What INFO says: sections of `field:value` lines.
 //!
 //! Names and order are those of Redis 8.2. A field stands here only if it is true of this server; what
-//! Redis counts and this server does not (event loop cycles, fork times beyond "none", allocator
-//! internals) is left out.
+//! Redis counts and this server does not (buffers that grow and shrink, defragmentation by size class) is
+//! left out.
 
 mod counters;
 mod state;
@@ -48,16 +48,27 @@ impl Lines {
 struct Section {
     name: &'static str,
     title: &'static str,
-    default: bool,
+    shown: Shown,
     write: fn(&Source, &mut Lines),
 }
 
+/// Who sees a section.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// Everybody.
+    Default,
+    /// Who asks for it, or for all.
+    InAll,
+    /// Only who asks for it.
+    Alone,
+}
+
 const fn section(name: &'static str, title: &'static str, write: fn(&Source, &mut Lines)) -> Section {
-    Section { name, title, default: true, write }
+    Section { name, title, shown: Shown::Default, write }
 }
 
 const fn on_demand(name: &'static str, title: &'static str, write: fn(&Source, &mut Lines)) -> Section {
-    Section { name, title, default: false, write }
+    Section { name, title, shown: Shown::InAll, write }
 }
 
 /// All sections in their order.
@@ -75,6 +86,7 @@ const SECTIONS: &[Section] = &[
     on_demand("latencystats", "Latencystats", counters::latencies),
     section("cluster", "Cluster", |_, lines| lines.field("cluster_enabled", 0)),
     section("keyspace", "Keyspace", state::keyspace),
+    Section { name: "debug", title: "Debug", shown: Shown::Alone, write: counters::debug },
 ];
 
 /// The sections that `words` name, in their own order: "default" (also if there are no words), "all",
@@ -86,7 +98,12 @@ pub fn report(server: &Server, keys: &Keyspace, words: &[&[u8]]) -> String {
     let source = Source { server, keys };
     let mut lines = Lines::default();
     for section in SECTIONS {
-        if all || (default && section.default) || says(section.name) {
+        let unasked = match section.shown {
+            Shown::Default => all || default,
+            Shown::InAll => all,
+            Shown::Alone => false,
+        };
+        if unasked || says(section.name) {
             if !lines.0.is_empty() {
                 lines.0.push_str("\r\n");
             }

@@ -6,7 +6,11 @@ use super::super::host::{Resources, SnapshotKind};
 use super::super::keyspace::Keyspace;
 use super::super::server::Server;
 use super::super::time::MonoTime;
+use crate::rdb::Crc64;
 use super::{Lines, Source};
+
+/// What this build is of. No repository is at hand when a package is built: the version stands for the commit.
+const BUILD: &str = concat!(env!("CARGO_PKG_NAME"), "-", env!("CARGO_PKG_VERSION"));
 
 pub(super) fn server(source: &Source, lines: &mut Lines) {
     let Source { server, .. } = source;
@@ -14,10 +18,14 @@ pub(super) fn server(source: &Source, lines: &mut Lines) {
     lines.field("redis_version", String::from_utf8_lossy(&config.haversack_server_version));
     lines.field("haversack_version", env!("CARGO_PKG_VERSION"));
     lines.field("server_name", String::from_utf8_lossy(&config.haversack_server_name));
+    lines.field("redis_git_sha1", "00000000");
+    lines.zeros(&["redis_git_dirty"]);
+    lines.field("redis_build_id", format_args!("{:016x}", Crc64::of(BUILD.as_bytes())));
     lines.field("redis_mode", "standalone");
     lines.field("server_mode", "standalone");
     lines.field("os", &host.os);
     lines.field("arch_bits", usize::BITS);
+    lines.field("monotonic_clock", host.monotonic_clock);
     lines.field("multiplexing_api", host.multiplexing);
     lines.field("process_id", host.pid);
     lines.field("process_supervised", shown(server, "supervised"));
@@ -63,6 +71,14 @@ pub(super) fn clients(source: &Source, lines: &mut Lines) {
     lines.field("maxclients", server.config.maxclients);
     lines.field("client_recent_max_input_buffer", largest(|client| client.query.capacity()));
     lines.field("client_recent_max_output_buffer", largest(|client| client.reply.buf.capacity() + client.unsent));
+    let (reason, actions, left) = match server.active_pause() {
+        Some(pause) if pause.writes_only => ("client_pause", "write", pause.until.ms_since(server.now.mono)),
+        Some(pause) => ("client_pause", "all", pause.until.ms_since(server.now.mono)),
+        None => ("none", "none", 0),
+    };
+    lines.field("paused_reason", reason);
+    lines.field("paused_actions", actions);
+    lines.field("paused_timeout_milliseconds", left);
     lines.field("blocked_clients", server.blocking.clients);
     lines.zeros(&["tracking_clients"]);
     lines.field("pubsub_clients", count(Client::is_subscriber));
@@ -85,6 +101,8 @@ pub struct MemoryUse {
     pub startup: u64,
     /// Resident set.
     pub rss: u64,
+    /// What the allocator holds of the system.
+    pub committed: u64,
     /// Clients with their buffers.
     pub clients: u64,
     /// The part of the stream that waits to be stored.
@@ -99,6 +117,7 @@ impl MemoryUse {
     /// Measures.
     pub fn now(server: &Server, keys: &Keyspace) -> MemoryUse {
         let used = (server.host.used_memory)() as u64;
+        let resources = (server.host.resources)();
         let table_bytes = |db: &super::super::keyspace::Db| {
             db.table.table_bytes() + db.expires.table_bytes() + db.field_expires.table_bytes()
         };
@@ -106,7 +125,8 @@ impl MemoryUse {
             used,
             peak: used.max(server.stats.peak_memory as u64),
             startup: server.startup_memory as u64,
-            rss: (server.host.resources)().rss,
+            rss: resources.rss,
+            committed: resources.committed.max(used),
             clients: server.clients.iter().map(|client| client.memory_bytes() as u64).sum(),
             log_buffer: server.stream.capacity() as u64,
             tables: keys.dbs.iter().map(|db| table_bytes(db) as u64).sum(),
@@ -136,8 +156,12 @@ impl MemoryUse {
 
     /// Resident memory for each byte allocated.
     pub fn fragmentation(&self) -> f64 {
-        if self.used == 0 { 0.0 } else { self.rss as f64 / self.used as f64 }
+        ratio(self.rss, self.used)
     }
+}
+
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { 0.0 } else { a as f64 / b as f64 }
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
@@ -157,6 +181,9 @@ pub(super) fn memory(source: &Source, lines: &mut Lines) {
     lines.field("used_memory_dataset", memory.dataset());
     lines.field("used_memory_dataset_perc", format_args!("{:.2}%", memory.dataset_percent()));
     lines.field("allocator_allocated", memory.used);
+    lines.field("allocator_active", memory.committed);
+    lines.field("allocator_resident", memory.committed);
+    lines.zeros(&["allocator_muzzy"]);
     if server.host.total_memory > 0 {
         lines.size("total_system_memory", server.host.total_memory);
     }
@@ -174,6 +201,13 @@ pub(super) fn memory(source: &Source, lines: &mut Lines) {
     lines.size("used_memory_scripts", 0);
     lines.size("maxmemory", server.config.maxmemory);
     lines.field("maxmemory_policy", shown(server, "maxmemory-policy"));
+    // Of what the allocator holds there is one figure: active and resident are the same.
+    lines.field("allocator_frag_ratio", format_args!("{:.2}", ratio(memory.committed, memory.used)));
+    lines.field("allocator_frag_bytes", memory.committed as i64 - memory.used as i64);
+    lines.field("allocator_rss_ratio", "1.00");
+    lines.zeros(&["allocator_rss_bytes"]);
+    lines.field("rss_overhead_ratio", format_args!("{:.2}", ratio(memory.rss, memory.committed)));
+    lines.field("rss_overhead_bytes", memory.rss as i64 - memory.committed as i64);
     lines.field("mem_fragmentation_ratio", format_args!("{:.2}", memory.fragmentation()));
     lines.field("mem_fragmentation_bytes", memory.rss as i64 - memory.used as i64);
     lines.zeros(&[
@@ -228,6 +262,7 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
     lines.field("aof_current_rewrite_time_sec", seconds_under_way(SnapshotKind::LogBase));
     lines.field("aof_last_bgrewrite_status", status(it.last_rewrite_ok));
     lines.field("aof_rewrites", it.rewrites);
+    lines.field("aof_rewrites_consecutive_failures", it.failed_rewrites_in_a_row);
     lines.field("aof_last_write_status", status(it.log_error.is_none()));
     lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
     if it.log_enabled {
@@ -235,6 +270,8 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
         lines.field("aof_base_size", it.log_base_bytes);
         lines.zeros(&["aof_pending_rewrite"]);
         lines.field("aof_buffer_length", server.stream.len());
+        lines.field("aof_pending_bio_fsync", u8::from(it.flushing));
+        lines.field("aof_delayed_fsync", it.delayed_flushes);
     }
     if let Some(loading) = &it.loading {
         lines.field("loading_start_time", loading.since);
@@ -260,7 +297,7 @@ pub(super) fn replication(source: &Source, lines: &mut Lines) {
     lines.field("master_replid2", "0".repeat(40));
     lines.field("master_repl_offset", server.offset);
     lines.field("second_repl_offset", -1);
-    lines.zeros(&["repl_backlog_active"]);
+    lines.zeros(&["replicas_waiting_psync", "repl_backlog_active"]);
     lines.field("repl_backlog_size", server.config.repl_backlog_size);
     lines.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
 }
@@ -274,6 +311,7 @@ pub(super) fn cpu(source: &Source, lines: &mut Lines) {
     seconds("used_cpu_user_children", 0.0);
     seconds("used_cpu_sys_main_thread", cpu_sys_main);
     seconds("used_cpu_user_main_thread", cpu_user_main);
+    seconds("used_active_time_main_thread", source.server.stats.turns.nanos as f64 / 1e9);
 }
 
 pub(super) fn keyspace(source: &Source, lines: &mut Lines) {

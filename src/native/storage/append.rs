@@ -47,7 +47,7 @@ pub struct Appender {
     postponed_since: Option<MonoTime>,
     failed_at: Option<MonoTime>,
     /// How often a write had to wait for a flush.
-    delayed: u64,
+    pub delayed: u64,
 }
 
 impl Appender {

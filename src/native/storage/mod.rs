@@ -171,6 +171,7 @@ impl Storage {
         }
         if let Some((file, offset)) = log.appender.due_sync(now.mono, self.sync_asked) {
             self.worker.submit(Job::Sync { file, offset });
+            engine.report(now, Report::Flushing { under_way: true, delayed: log.appender.delayed });
         }
     }
 
@@ -388,6 +389,7 @@ impl Storage {
 
     fn end_sync(&mut self, engine: &mut Engine, now: Now, offset: u64, result: std::io::Result<()>) {
         let Some(log) = &mut self.log else { return };
+        engine.report(now, Report::Flushing { under_way: false, delayed: log.appender.delayed });
         if let Err(trouble) = log.appender.synced(offset, result) {
             return self.complain(engine, now, trouble);
         }
