@@ -63,5 +63,5 @@ fn upper_end(index: usize) -> u64 {
     }
     let shift = (index >> STEPS) as u32 - 1;
     let mantissa = (index - ((shift as usize) << STEPS)) as u64;
-    ((mantissa + 1) << shift) - 1
+    (mantissa << shift) | ((1 << shift) - 1)
 }

@@ -95,7 +95,10 @@ impl Options {
                 "--no-memory" => options.memory = false,
                 "--no-speed" => options.speed = false,
                 "--flat" => options.flat = true,
-                "--quick" => options.quick = true,
+                "--quick" => {
+                    options.quick = true;
+                    (options.rounds, options.turn, options.items) = (3, Duration::from_millis(150), 100_000);
+                }
                 "--list" => options.list = true,
                 "--out" => options.out = next()?.into(),
                 "--commit" => commit = true,
@@ -104,9 +107,6 @@ impl Options {
                 option if option.starts_with('-') => return Err(format!("unknown option {option}; see --help")),
                 name => options.names.push(name.to_lowercase()),
             }
-        }
-        if options.quick {
-            (options.rounds, options.turn, options.items) = (3, Duration::from_millis(150), 100_000);
         }
         if commit {
             let whole = options.names.is_empty() && options.speed && options.memory && !options.quick;

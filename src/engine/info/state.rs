@@ -6,8 +6,8 @@ use super::super::host::{Resources, SnapshotKind};
 use super::super::keyspace::Keyspace;
 use super::super::server::Server;
 use super::super::time::MonoTime;
-use crate::rdb::Crc64;
 use super::{Lines, Source};
+use crate::rdb::Crc64;
 
 /// What this build is of. No repository is at hand when a package is built: the version stands for the commit.
 const BUILD: &str = concat!(env!("CARGO_PKG_NAME"), "-", env!("CARGO_PKG_VERSION"));
