@@ -97,12 +97,12 @@ fn draw(text: &mut String, panel: &Panel, top: f64) -> f64 {
             text,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{label}</text>\
              <rect class=\"{}\" x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\"/>\
-             <text class=\"faint\" x=\"{:.1}\" y=\"{}\">{ratio:.2}</text>",
+             <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{ratio:.2}</text>",
             LEFT - 8.0,
             y + 11.0,
             if good { "good" } else { "bad" },
             x(*ratio) - LEFT,
-            x(*ratio) + 5.0,
+            WIDTH - 12.0,
             y + 11.0,
         );
     }
