@@ -114,11 +114,16 @@ pub enum Ask {
     },
     /// Make everything appended so far durable. Answer with [`Report::Stored`].
     Sync,
-    /// Store everything, load the log again from storage and report with [`Report::Done`]; the engine
-    /// is given [`Engine::begin_reload`](super::Engine::begin_reload) and the files meanwhile.
-    ReloadLog {
+    /// Store everything, load the log or the last snapshot again from storage and report with
+    /// [`Report::Done`]; the engine is given [`Engine::begin_reload`](super::Engine::begin_reload) and the
+    /// files meanwhile.
+    Reload {
         /// Whose report it is.
         ticket: Ticket,
+        /// What to load.
+        kind: SnapshotKind,
+        /// Empty the databases first.
+        flush: bool,
     },
     /// Do nothing for so many microseconds (DEBUG SLEEP).
     Stall {
@@ -144,6 +149,21 @@ pub enum LogLevel {
     Verbose,
     Notice,
     Warning,
+}
+
+/// Why the host does not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The parameter that stands in the way, or nothing.
+    pub about: &'static str,
+    /// The reason, in words.
+    pub text: String,
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Refusal {
+        Refusal { about: "", text }
+    }
 }
 
 /// What the world answers.
@@ -190,7 +210,7 @@ pub enum Report {
         /// Which ask.
         ticket: Ticket,
         /// How it went.
-        result: Result<(), String>,
+        result: Result<(), Refusal>,
     },
     /// SIGTERM, SIGINT, or a page that closes.
     Terminate {

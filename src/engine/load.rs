@@ -115,10 +115,13 @@ impl Engine {
         });
     }
 
-    /// Empties the keyspace and starts loading again, while the server runs. Nothing of this goes to the
-    /// stream.
-    pub fn begin_reload(&mut self, now: Now, total_bytes: u64) {
+    /// Starts loading again, while the server runs; `flush` empties the keyspace first. Nothing of this goes
+    /// to the stream.
+    pub fn begin_reload(&mut self, now: Now, total_bytes: u64, flush: bool) {
         self.begin_load(now, total_bytes);
+        if !flush {
+            return;
+        }
         for db in 0..self.keyspace.dbs.len() {
             self.keyspace.flush(db, false);
         }

@@ -114,6 +114,7 @@ impl Engine {
     /// Starts or stops the stream: whether anybody stores what [`Outbox::append`] brings.
     pub fn set_log_enabled(&mut self, enabled: bool) {
         self.server.persistence.log_enabled = enabled;
+        self.server.persistence.log_has_base = enabled;
         self.keyspace.effects.streaming = enabled;
         self.keyspace.effects.forget_selected();
     }
@@ -168,6 +169,7 @@ impl Engine {
         } else {
             client.keep(bytes);
             self.server.weigh(id);
+            self.check_query_limit(id);
             if self.server.clients.find(id).is_some_and(|client| !client.doomed) {
                 self.run_kept(id);
             }

@@ -6,9 +6,10 @@
 use super::Engine;
 use super::blocking::Cause;
 use super::client::ClientId;
-use super::config::{Acts, Changes, Config, ConfigError};
+use super::config::{Changes, Config, ConfigError};
 use super::error::Error;
-use super::host::{Ask, LogLevel, Report, SnapshotKind, Ticket};
+use super::host::{Ask, LogLevel, Report, SnapshotKind, Ticket, Refusal};
+use super::keyspace::Keyspace;
 use super::server::Server;
 use super::time::Now;
 
@@ -50,6 +51,8 @@ pub struct Persistence {
     pub loading: Option<Loading>,
     /// Whether changes go to a log.
     pub log_enabled: bool,
+    /// Whether the log has a base to be loaded with.
+    pub log_has_base: bool,
     /// Unix time of the last good snapshot, in seconds.
     pub last_save: i64,
     /// Unix time of the last try, in seconds.
@@ -93,6 +96,7 @@ impl Default for Persistence {
             save_scheduled: false,
             loading: None,
             log_enabled: false,
+            log_has_base: false,
             last_save: 0,
             last_save_try: 0,
             last_save_ok: true,
@@ -173,6 +177,16 @@ impl Server {
         self.persistence.wanted = Some((kind, at_once));
     }
 
+    /// Gives up the snapshot under way.
+    pub fn cancel_snapshot(&mut self, keys: &mut Keyspace) {
+        if let Some(walk) = &mut keys.walk {
+            walk.cancel();
+        }
+        self.persistence.snapshot = None;
+        self.persistence.snapshot_since = -1;
+        self.asks.push(Ask::CancelSnapshot);
+    }
+
     /// Asks the host for something that a client waits for; the answer comes as `Report::Done`.
     pub fn ask_host(&mut self, awaited: Awaited, ask: impl FnOnce(Ticket) -> Ask) -> Ticket {
         let ticket = self.ticket();
@@ -184,6 +198,11 @@ impl Server {
     /// Starts to leave. `save`: take a snapshot first, or `None` for what the save points say.
     pub fn begin_shutdown(&mut self, save: Option<bool>, force: bool) {
         self.log(LogLevel::Warning, "User requested shutdown...");
+        // Without its base the log is nothing that could be loaded.
+        if self.persistence.log_enabled && !self.persistence.log_has_base && !force {
+            self.log(LogLevel::Warning, "Writing initial AOF, can't exit. SHUTDOWN FORCE leaves without it.");
+            return;
+        }
         // Half a dataset is never saved over a whole one.
         let save = save.unwrap_or(!self.config.save.0.is_empty()) && self.persistence.loading.is_none();
         let step = if save { ShutdownStep::Saving } else { ShutdownStep::Syncing(self.offset) };
@@ -198,7 +217,8 @@ impl Server {
 
     /// Gives up a shutdown that waits; false if there is none.
     pub fn abort_shutdown(&mut self) -> bool {
-        let waiting = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.step != ShutdownStep::Leaving);
+        let signalled = self.termination.take().is_some();
+        let waiting = signalled || self.shutdown.as_ref().is_some_and(|it| it.step != ShutdownStep::Leaving);
         if waiting {
             self.shutdown = None;
             self.shutdown_aborted = true;
@@ -230,11 +250,28 @@ impl Engine {
     pub fn start_log(&mut self, now: Now) {
         self.begin(now);
         self.set_log_enabled(true);
+        self.server.persistence.log_has_base = false;
         if self.server.persistence.snapshot.is_some() {
             self.server.persistence.rewrite_scheduled = true;
         } else {
             self.server.want_snapshot(SnapshotKind::LogBase, false);
             self.start_wanted_snapshot();
+        }
+    }
+
+    /// Switches the log off while the server runs: a base that is being written is not wanted any more.
+    pub fn stop_log(&mut self, now: Now) {
+        self.begin(now);
+        self.set_log_enabled(false);
+        let persistence = &mut self.server.persistence;
+        persistence.rewrite_scheduled = false;
+        persistence.wanted.take_if(|(kind, _)| *kind == SnapshotKind::LogBase);
+        if persistence.snapshot == Some(SnapshotKind::LogBase) {
+            self.server.log(LogLevel::Notice, "Killing AOF child: the log is off, nobody waits for its new base.");
+            self.server.cancel_snapshot(&mut self.keyspace);
+            if std::mem::take(&mut self.server.persistence.save_scheduled) {
+                self.server.want_snapshot(SnapshotKind::Rdb, false);
+            }
         }
     }
 
@@ -269,9 +306,10 @@ impl Engine {
             Report::SnapshotFailed { reason } => self.snapshot_ended(Err(reason)),
             Report::Done { ticket, result } => self.host_done(ticket, result),
             Report::Terminate { save, force } => {
-                if self.server.shutdown.is_none() {
-                    self.server.begin_shutdown(save, force);
-                    self.start_wanted_snapshot();
+                // It is periodic work that follows a signal.
+                self.server.termination = Some((save, force));
+                if !self.server.clock.stopped {
+                    self.follow_termination();
                 }
             }
             Report::Sent { .. } => {}
@@ -350,6 +388,7 @@ impl Engine {
                 persistence.last_rewrite_seconds = took;
                 if ok {
                     persistence.rewrites += 1;
+                    persistence.log_has_base = true;
                     persistence.failed_rewrites_in_a_row = 0;
                     let since_cut = self.server.offset - persistence.offset_at_cut;
                     persistence.log_base_bytes = persistence.snapshot_bytes + since_cut;
@@ -371,12 +410,27 @@ impl Engine {
         self.start_wanted_snapshot();
     }
 
+    /// Begins the shutdown that a signal has asked for.
+    pub(super) fn follow_termination(&mut self) {
+        let Some((save, force)) = self.server.termination.take() else { return };
+        if self.server.shutdown.is_none() {
+            self.server.begin_shutdown(save, force);
+            self.start_wanted_snapshot();
+            if self.server.shutdown.is_none() {
+                self.shutdown_failed();
+            }
+        }
+    }
+
     /// What waited for a snapshot to end: a shutdown, a scheduled rewrite or save.
     fn go_on_after_snapshot(&mut self, ok: bool) {
         if let Some(shutdown) = self.server.shutdown.clone()
             && shutdown.step == ShutdownStep::Saving
             && self.server.persistence.wanted.is_none()
         {
+            if !ok {
+                self.server.log(LogLevel::Warning, "Error trying to save the DB, can't exit.");
+            }
             return if ok || shutdown.force { self.server.sync_before_leaving() } else { self.shutdown_failed() };
         }
         let persistence = &mut self.server.persistence;
@@ -391,6 +445,7 @@ impl Engine {
         self.server.shutdown = None;
         self.server
             .log(LogLevel::Warning, "Errors trying to shut down the server. Check the lines above for the cause.");
+        self.server.shutdown = None;
         for id in self.blocked_clients(|cause| *cause == Cause::Shutdown) {
             self.release(id, |reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs."));
         }
@@ -406,19 +461,18 @@ impl Engine {
     }
 
     /// The host has answered an ask.
-    fn host_done(&mut self, ticket: Ticket, result: Result<(), String>) {
+    fn host_done(&mut self, ticket: Ticket, result: Result<(), Refusal>) {
         let Some(at) = self.server.awaited.iter().position(|(t, _)| *t == ticket) else { return };
         let (_, awaited) = self.server.awaited.remove(at);
         let error = match (awaited, result) {
             (_, Ok(())) => None,
             (Awaited::Configure(changes), Err(reason)) => {
-                let name = changes.changed.iter().find(|param| param.acts == Acts::Host).map_or("", |param| param.name);
-                let text = ConfigError::refused(name, reason).to_string();
+                let text = ConfigError::refused(reason.about, reason.text).to_string();
                 self.server.config.undo(*changes);
                 self.keyspace.settings.refresh(&self.server.config);
                 Some(text)
             }
-            (Awaited::Plain, Err(reason)) => Some(format!("ERR {reason}")),
+            (Awaited::Plain, Err(reason)) => Some(format!("ERR {}", reason.text)),
         };
         for id in self.blocked_clients(|cause| *cause == Cause::Host(ticket)) {
             match &error {

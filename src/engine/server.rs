@@ -30,6 +30,9 @@ pub struct Pause {
     pub writes_only: bool,
 }
 
+/// What a client that has not said the password yet may leave unread, in bytes.
+const UNAUTHENTICATED_REPLY_BYTES: u64 = 1024;
+
 /// The engine's state besides the keyspace.
 pub struct Server {
     /// The configuration.
@@ -56,6 +59,8 @@ pub struct Server {
     pub shutdown: Option<Shutdown>,
     /// A shutdown was given up just now: those who wait for it are to be told.
     pub shutdown_aborted: bool,
+    /// A signal that is to end the process, and has not been followed yet: see [`Report::Terminate`](super::host::Report::Terminate).
+    pub termination: Option<(Option<bool>, bool)>,
     /// What clients wait for the host to do.
     pub awaited: Vec<(Ticket, Awaited)>,
     /// Commands that were slow or large.
@@ -118,6 +123,7 @@ impl Server {
             persistence: Persistence::default(),
             shutdown: None,
             shutdown_aborted: false,
+            termination: None,
             awaited: Vec::new(),
             command_logs: CommandLogs::default(),
             latency: LatencyMonitor::default(),
@@ -277,8 +283,9 @@ impl Server {
                 now
             }
         };
+        let stranger = !client.authenticated && bytes > UNAUTHENTICATED_REPLY_BYTES;
         let too_long = soft && now.ms_since(since) >= limit.soft_seconds.saturating_mul(1000);
-        if !client.doomed && ((limit.hard_bytes > 0 && bytes >= limit.hard_bytes) || too_long) {
+        if !client.doomed && ((limit.hard_bytes > 0 && bytes >= limit.hard_bytes) || too_long || stranger) {
             self.stats.output_limit_disconnections += 1;
             let text =
                 format!("Client id={} scheduled to be closed ASAP for overcoming of output buffer limits.", client.id);

@@ -91,6 +91,9 @@ impl Server {
     }
 
     fn keep(&mut self, log: LogType, id: ClientId, spec: &'static Spec, args: Args, value: u64) {
+        if self.max_len(log) == 0 {
+            return;
+        }
         let Some(client) = self.clients.find(id) else { return };
         let shown = if args.len() > MAX_ARGS { MAX_ARGS - 1 } else { args.len() };
         let mut kept: Vec<Vec<u8>> = secret::shown(spec.full_name, args).take(shown).map(cut).collect();

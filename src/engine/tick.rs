@@ -42,6 +42,7 @@ impl Engine {
             self.server.clock.busy = false;
             return;
         }
+        self.follow_termination();
         let effort = self.server.config.active_expire_effort;
         let paused = self.server.active_pause().is_some() || self.server.config.import_mode;
         let suspended = paused || self.server.clock.lazy_expire_only;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::engine::config::{self, Config};
-use crate::engine::host::{Ask, Report, SnapshotKind};
+use crate::engine::host::{Ask, Refusal, Report, SnapshotKind};
 use crate::engine::time::Now;
 
 use super::listen::{self, Listener};
@@ -49,27 +49,30 @@ impl Pump {
                 self.storage.run(ticket, move || rewrite(&path, &config, all));
             }
             Ask::Sync => self.storage.ask_sync(&mut self.engine, now),
-            Ask::ReloadLog { ticket } => self.reload(now, ticket),
+            Ask::Reload { ticket, kind, flush } => self.reload(now, ticket, kind, flush),
             Ask::Stall { micros } => std::thread::sleep(Duration::from_micros(micros)),
             Ask::Exit => self.exit = Some(std::process::ExitCode::SUCCESS),
         }
     }
 
     /// Brings sockets, files and the process in line with the configuration, as far as `changes` name them.
-    fn configure(&mut self, now: Now, changes: &[(&'static str, String)]) -> Result<(), String> {
+    fn configure(&mut self, now: Now, changes: &[(&'static str, String)]) -> Result<(), Refusal> {
         let changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
+        let about = |about: &'static str| move |text| Refusal { about, text };
         if changed("maxclients") {
-            process::permits_clients(self.engine.config().maxclients)?;
+            process::permits_clients(self.engine.config().maxclients).map_err(about("maxclients"))?;
         }
         if changed("oom-score-adj") || changed("oom-score-adj-values") {
-            process::set_oom_score(self.engine.config())?;
+            process::set_oom_score(self.engine.config()).map_err(about("oom-score-adj"))?;
         }
         if changed("dir") {
             let dir = Path::new(OsStr::from_bytes(&self.engine.config().dir));
-            std::env::set_current_dir(dir).map_err(|error| format!("Changing directory: {}", in_words(&error)))?;
+            let done = std::env::set_current_dir(dir);
+            done.map_err(|error| about("dir")(format!("Changing directory: {}", in_words(&error))))?;
         }
         if changed("port") || changed("bind") {
-            self.listen_again(changed("bind"))?;
+            let name = if changed("bind") { "bind" } else { "port" };
+            self.listen_again(changed("bind")).map_err(about(name))?;
         }
         if changed("loglevel") {
             log::set_level(self.engine.config().loglevel);
@@ -78,16 +81,24 @@ impl Pump {
             self.storage.set_policy(self.engine.config().appendfsync);
         }
         if changed("appendonly") {
-            match (self.engine.config().appendonly, self.storage.is_logging()) {
-                (true, false) => self.engine.start_log(now),
-                (false, true) => {
-                    self.storage.close_log(now);
-                    self.engine.set_log_enabled(false);
-                }
-                _ => {}
-            }
+            self.follow_appendonly(now);
         }
         Ok(())
+    }
+
+    /// Switches the log on or off as the configuration says, unless it is being loaded.
+    pub(super) fn follow_appendonly(&mut self, now: Now) {
+        if self.loader.is_some() {
+            return;
+        }
+        match (self.engine.config().appendonly, self.storage.is_logging()) {
+            (true, false) => self.engine.start_log(now),
+            (false, true) => {
+                self.storage.close_log(now);
+                self.engine.stop_log(now);
+            }
+            _ => {}
+        }
     }
 
     /// Listens where `port` and `bind` say now. If that fails, TCP clients are not accepted any more until

@@ -30,7 +30,7 @@ use super::log::{self, in_words};
 use super::process;
 use super::ready::{Flag, Ready, Token};
 use super::storage::Storage;
-use super::storage::load::{Loader, Plan, Progress};
+use super::storage::load::{self, Loader, Plan, Progress};
 
 /// One read takes at most so many bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -110,7 +110,7 @@ impl Pump {
         let storage_source = Source::new(&ready, Token::Storage);
         let storage = Storage::start(storage_source.flag.clone())?;
         log::notice("Server initialized");
-        let loader = Loader::start(plan, false, &mut engine, clock.now(), storage_source.flag.clone())?;
+        let loader = Loader::start(plan, None, &mut engine, clock.now(), storage_source.flag.clone())?;
         let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
         let mut pump = Pump {
             engine,
@@ -144,14 +144,16 @@ impl Pump {
     }
 
     /// Loads the log again, while clients are told -LOADING.
-    pub(super) fn reload(&mut self, now: Now, ticket: Ticket) {
-        let started = self
-            .storage
-            .plan_again(&mut self.engine, now)
-            .and_then(|plan| Loader::start(plan, true, &mut self.engine, now, self.storage_source.flag.clone()));
+    pub(super) fn reload(&mut self, now: Now, ticket: Ticket, kind: SnapshotKind, flush: bool) {
+        let plan = match kind {
+            SnapshotKind::LogBase => self.storage.plan_again(&mut self.engine, now),
+            SnapshotKind::Rdb => load::plan_snapshot_again(self.engine.config()),
+        };
+        let started =
+            plan.and_then(|plan| Loader::start(plan, Some(flush), &mut self.engine, now, self.storage_source.flag.clone()));
         match started {
             Ok(loader) => (self.loader, self.reloading) = (Some(loader), Some(ticket)),
-            Err(reason) => self.engine.report(now, Report::Done { ticket, result: Err(reason) }),
+            Err(reason) => self.engine.report(now, Report::Done { ticket, result: Err(reason.into()) }),
         }
         self.storage_source.flag.raise();
     }
@@ -249,10 +251,17 @@ impl Pump {
         }
         self.loader = None;
         match self.reloading.take() {
-            Some(ticket) => self.engine.report(now, Report::Done { ticket, result: Ok(()) }),
+            Some(ticket) => {
+                self.engine.report(now, Report::Done { ticket, result: Ok(()) });
+                // The log says nothing of a snapshot that was loaded.
+                if self.storage.is_logging() {
+                    self.engine.rewrite_log(now);
+                }
+            }
             None if self.exit.is_none() => self.announce(),
             None => {}
         }
+        self.follow_appendonly(now);
         false
     }
 

@@ -8,6 +8,9 @@
 //!
 //! Counterpart: `stringmatchlen` in Redis.
 
+/// Stars that one pattern may make use of, as in Redis: one that needs more matches nothing.
+const MOST_STARS: usize = 1000;
+
 /// Whether `pattern` matches the whole of `text`; `nocase` ignores the case of ASCII letters.
 pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     if text.is_empty() {
@@ -16,6 +19,7 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     let (mut p, mut t) = (0, 0);
     // After the last star: the pattern behind it, and the text it has not taken yet.
     let mut star: Option<(usize, usize)> = None;
+    let mut stars = 0;
     loop {
         if t == text.len() {
             return pattern[p..].iter().all(|byte| *byte == b'*');
@@ -24,6 +28,10 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
             p += 1;
             if p == pattern.len() {
                 return true;
+            }
+            stars += usize::from(pattern[p] != b'*');
+            if stars > MOST_STARS {
+                return false;
             }
             star = Some((p, t));
             continue;

@@ -279,8 +279,8 @@ impl Home {
                     state.report(now, Report::Stored { offset });
                 }
             },
-            Ask::ReloadLog { ticket } => {
-                let result = Err("the log cannot be loaded again while the page is open".to_owned());
+            Ask::Reload { ticket, .. } => {
+                let result = Err("what is stored cannot be loaded again while the page is open".to_owned().into());
                 state.report(now, Report::Done { ticket, result });
             }
             Ask::Stall { micros } => state.stalled_until = Some(now.mono.plus_ms(micros.div_ceil(1000))),

@@ -130,20 +130,23 @@ fn populate(call: &mut Call) -> Outcome {
 
 /// Saves and loads: what cannot be stored and read again shows.
 fn reload(call: &mut Call) -> Outcome {
-    let (mut flush, mut merge) = (true, false);
+    let (mut flush, mut merge, mut save) = (true, false, true);
     for index in 2..call.args.len() {
         if call.word(index, "MERGE") {
             merge = true;
         } else if call.word(index, "NOFLUSH") {
             flush = false;
         } else if call.word(index, "NOSAVE") {
-            return Err("ERR DEBUG RELOAD NOSAVE is not supported: snapshots are read at start only".into());
+            save = false;
         } else {
             return Err("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.".into());
         }
     }
     if !flush && !merge && call.keys.dbs.iter().any(|db| !db.table.is_empty()) {
         return Err("ERR Error trying to load the RDB dump, check server logs.".into());
+    }
+    if !save {
+        return load_again(call, SnapshotKind::Rdb, flush);
     }
     let snapshot = call.keys.whole_snapshot(call.server);
     // Nobody's watched keys change by this.
@@ -171,10 +174,16 @@ fn reload(call: &mut Call) -> Outcome {
 }
 
 fn loadaof(call: &mut Call) -> Outcome {
+    load_again(call, SnapshotKind::LogBase, true)
+}
+
+/// Loads what is stored.
+fn load_again(call: &mut Call, kind: SnapshotKind, flush: bool) -> Outcome {
     if !call.may_block() {
-        return Err("ERR DEBUG LOADAOF is not possible inside a transaction".into());
+        return Err("ERR Loading is not possible inside a transaction".into());
     }
-    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::ReloadLog { ticket });
+    call.keys.effects.propagate = Propagate::Replaced;
+    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::Reload { ticket, kind, flush });
     call.block_on(Cause::Host(ticket), MonoTime::NEVER);
     Ok(())
 }

@@ -119,7 +119,10 @@ fn exists(call: &mut Call) -> Outcome {
 }
 
 fn touch(call: &mut Call) -> Outcome {
+    // To touch is what the command is for, whatever CLIENT NO-TOUCH says.
+    let no_touch = std::mem::take(&mut call.keys.no_touch);
     let found = call.args.from(1).iter().filter(|key| call.keys.read(key).is_some()).count();
+    call.keys.no_touch = no_touch;
     call.reply.count(found);
     Ok(())
 }

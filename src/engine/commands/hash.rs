@@ -296,6 +296,7 @@ fn hrandfield(call: &mut Call) -> Outcome {
         _ => None,
     });
     let mut random = || rng.next();
+    let limit = call.server.config.client_output_buffer_limit.normal.hard_bytes;
     match (found, count) {
         (None, None) => call.reply.null(),
         (None, Some(_)) => call.reply.array(0),
@@ -303,8 +304,14 @@ fn hrandfield(call: &mut Call) -> Outcome {
             Some(field) => bulk_item(call.reply, field.name),
             None => call.reply.null(),
         },
-        (Some(_), Some((count, _))) if count < -MOST_PICKS => return Err("ERR value is out of range".into()),
-        (Some(hash), Some((count, with_values))) => pick(hash, count, with_values, now, &mut random, call.reply),
+        (Some(_), Some((count, _))) if count < -MOST_PICKS && limit == 0 => {
+            return Err("ERR value is out of range".into());
+        }
+        (Some(hash), Some((count, with_values))) => {
+            // A client whose limit is reached is closed with the end of the command: nobody reads the rest.
+            let most_bytes = if limit == 0 { usize::MAX } else { limit as usize };
+            pick(hash, count, with_values, now, &mut random, call.reply, most_bytes)
+        }
     }
     call.keys.rng = rng;
     Ok(())
@@ -327,7 +334,15 @@ fn pick_count(call: &Call) -> Result<(i64, bool), Error> {
 }
 
 /// Replies `count` different fields, or `-count` that may repeat.
-fn pick(hash: &Hash, count: i64, with_values: bool, now: i64, random: &mut impl FnMut() -> u64, reply: &mut Reply) {
+fn pick(
+    hash: &Hash,
+    count: i64,
+    with_values: bool,
+    now: i64,
+    random: &mut impl FnMut() -> u64,
+    reply: &mut Reply,
+    most_bytes: usize,
+) {
     let live = hash.live_len(now);
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     let picks = if count >= 0 || live == 0 { wanted.min(live) } else { wanted };
@@ -341,13 +356,16 @@ fn pick(hash: &Hash, count: i64, with_values: bool, now: i64, random: &mut impl 
         if with_values {
             bulk_item(reply, field.value);
         }
+        reply.buf.len() <= most_bytes
     };
     if count >= 0 {
-        return hash.sample_live(picks, now, random, show);
+        return hash.sample_live(picks, now, random, |field| {
+            show(field);
+        });
     }
     for _ in 0..picks {
-        if let Some(field) = hash.random_live(now, random) {
-            show(field);
+        if hash.random_live(now, random).is_some_and(|field| !show(field)) {
+            return;
         }
     }
 }

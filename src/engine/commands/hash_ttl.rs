@@ -509,9 +509,12 @@ fn hsetex(call: &mut Call) -> Outcome {
     let key = call.args.at(1);
     call.keys.hash_mut(key)?;
     if request.fields_exist.is_some() && drop_expired(call.keys, key, request.names()) {
-        announce_expired(call.keys, key);
+        call.keys.touched(key);
+        call.keys.notify(NotifyFlags::HASH, "hexpired", key);
     }
     if !request.allows(call.keys.hash_mut(key)?.as_deref()) {
+        // The last fields may have gone with their time.
+        remove_or_index(call.keys, key);
         call.reply.int(0);
         return Ok(());
     }

@@ -99,8 +99,12 @@ fn object_encoding(call: &mut Call) -> Outcome {
 }
 
 fn object_refcount(call: &mut Call) -> Outcome {
-    with_entry(call, |reply, _| {
-        reply.int(1);
+    let policy = call.keys.settings.eviction;
+    let shares = call.server.config.maxmemory == 0 || !(policy.is_lru() || policy.is_lfu());
+    with_entry(call, |reply, entry| {
+        // An integer lies in its entry: what Redis shares with everybody belongs to nobody here.
+        let shared = shares && matches!(entry.value(), ValueRef::Int(0..=9999));
+        reply.int(if shared { i64::from(i32::MAX) } else { 1 });
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use crate::engine::blocking::Cause;
 use crate::engine::call::{Call, Mode};
 use crate::engine::effects::Propagate;
 use crate::engine::error::{Error, Outcome};
-use crate::engine::host::{Ask, SnapshotKind};
+use crate::engine::host::SnapshotKind;
 use crate::engine::spec::*;
 use crate::engine::time::MonoTime;
 
@@ -163,12 +163,7 @@ fn cancel_save(call: &mut Call) -> bool {
     if call.server.persistence.snapshot != Some(SnapshotKind::Rdb) {
         return false;
     }
-    if let Some(walk) = &mut call.keys.walk {
-        walk.cancel();
-    }
-    call.server.persistence.snapshot = None;
-    call.server.persistence.snapshot_since = -1;
-    call.server.asks.push(Ask::CancelSnapshot);
+    call.server.cancel_snapshot(call.keys);
     if std::mem::take(&mut call.server.persistence.rewrite_scheduled) {
         want(call, SnapshotKind::LogBase, false);
     }

@@ -174,7 +174,7 @@ parameters! {
     appenddirname: Text = text("appendonlydir"), APPENDDIRNAME, Immutable, Host;
     appendfilename: Text = text("appendonly.aof"), APPENDFILENAME, Immutable, Host;
     appendfsync: AppendFsync = AppendFsync::EverySec, Kind::Choice, Rw, Host;
-    appendonly: bool = false, Kind::Bool, Rw, Host, deny_loading;
+    appendonly: bool = false, Kind::Bool, Rw, Host;
     auto_aof_rewrite_min_size: u64 = 64 << 20, memory(0), Rw, Host;
     auto_aof_rewrite_percentage: u32 = 100, int(0, I32), Rw, Host;
     availability_zone: Text = text(""), TEXT, Rw, Nobody;

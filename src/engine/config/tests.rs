@@ -139,7 +139,7 @@ fn one_bad_value_leaves_everything_as_it_was() {
         related("maxmemory") + "duplicate parameter"
     );
     let loading = Setter { loading: true, local: true };
-    let error = config.set_many(&[(b"appendonly", b"yes")], loading).unwrap_err();
+    let error = config.set_many(&[(b"dir", b"/data")], loading).unwrap_err();
     assert_eq!(error.to_string(), "LOADING Redis is loading the dataset in memory");
 }
 

@@ -113,6 +113,18 @@ pub fn plan(config: &Config) -> Result<Plan, String> {
     Ok(Plan { sources, log: Some((place, manifest)) })
 }
 
+/// The last snapshot as it is on the disk, to be loaded again.
+///
+/// # Errors
+/// In words: there is none.
+pub fn plan_snapshot_again(config: &Config) -> Result<Plan, String> {
+    let path = current_dir().join(OsStr::from_bytes(&config.dbfilename));
+    match source(path, LoadKind::Snapshot, true)? {
+        Some(source) => Ok(Plan { sources: vec![source], log: None }),
+        None => Err("Error trying to load the RDB dump, check server logs.".to_owned()),
+    }
+}
+
 /// The log as it is on the disk, to be loaded again.
 ///
 /// # Errors
@@ -284,11 +296,11 @@ impl Loader {
     ///
     /// # Errors
     /// The system has no room for another thread.
-    pub fn start(plan: Plan, again: bool, engine: &mut Engine, now: Now, flag: Arc<Flag>) -> Result<Loader, String> {
+    pub fn start(plan: Plan, again: Option<bool>, engine: &mut Engine, now: Now, flag: Arc<Flag>) -> Result<Loader, String> {
         let total = plan.sources.iter().map(|source| source.bytes).sum();
         match again {
-            true => engine.begin_reload(now, total),
-            false => engine.begin_load(now, total),
+            Some(flush) => engine.begin_reload(now, total, flush),
+            None => engine.begin_load(now, total),
         }
         let (outbox, pieces) = sync_channel(PIECES_AHEAD);
         let paths: Vec<PathBuf> = plan.sources.iter().map(|source| source.path.clone()).collect();

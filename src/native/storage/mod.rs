@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::config::{AppendFsync, Config};
-use crate::engine::host::{Report, SnapshotKind, Ticket};
+use crate::engine::host::{Refusal, Report, SnapshotKind, Ticket};
 use crate::engine::snapshot::SnapshotProgress;
 use crate::engine::time::Now;
 
@@ -357,7 +357,10 @@ impl Storage {
             Event::Snapshot(..) => {}
             Event::Synced(offset, result) => self.end_sync(engine, now, offset, result),
             Event::Switched(result) => self.end_switch(engine, now, result),
-            Event::Done(ticket, result) => engine.report(now, Report::Done { ticket, result }),
+            Event::Done(ticket, result) => {
+                let result = result.map_err(Refusal::from);
+                engine.report(now, Report::Done { ticket, result });
+            }
         }
     }
 
