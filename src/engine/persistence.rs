@@ -8,7 +8,7 @@ use super::blocking::Cause;
 use super::client::ClientId;
 use super::config::{Changes, Config, ConfigError};
 use super::error::Error;
-use super::host::{Ask, LogLevel, Report, SnapshotKind, Ticket, Refusal};
+use super::host::{Ask, LogLevel, Refusal, Report, SnapshotKind, Ticket};
 use super::keyspace::Keyspace;
 use super::server::Server;
 use super::time::Now;

@@ -149,8 +149,8 @@ impl Pump {
             SnapshotKind::LogBase => self.storage.plan_again(&mut self.engine, now),
             SnapshotKind::Rdb => load::plan_snapshot_again(self.engine.config()),
         };
-        let started =
-            plan.and_then(|plan| Loader::start(plan, Some(flush), &mut self.engine, now, self.storage_source.flag.clone()));
+        let started = plan
+            .and_then(|plan| Loader::start(plan, Some(flush), &mut self.engine, now, self.storage_source.flag.clone()));
         match started {
             Ok(loader) => (self.loader, self.reloading) = (Some(loader), Some(ticket)),
             Err(reason) => self.engine.report(now, Report::Done { ticket, result: Err(reason.into()) }),

@@ -31,8 +31,8 @@ const HELP: &str = "\
 Usage: pkg-scripts/bench [OPTION...] [NAME...]
 
 Measures the server beside Valkey 9.1 and Redis 8.2 and writes results.md and results.svg.
-A NAME is part of the name of a shape or an item, such as \"GET P16\", \"zset\" or \"string 16\"; without one, all of
-them are measured.
+A NAME is a shape or an item, or a part of some names, such as \"GET P16\", \"zset\" or \"string 16\"; without one, all
+of them are measured.
 
   --rounds N          rounds of each shape (default 7)
   --seconds S         length of one server's turn in a round (default 0.4)
@@ -118,8 +118,12 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether a label is asked for: "get p16" is one shape, not "HGET P16" as well; "get" is both.
     fn wants(&self, label: &str) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| label.to_lowercase().contains(name))
+        let whole = |name: &String| shapes::shapes().iter().any(|shape| shape.label().to_lowercase() == *name);
+        let label = label.to_lowercase();
+        let fits = |name: &String| if whole(name) { label == *name } else { label.contains(name) };
+        self.names.is_empty() || self.names.iter().any(fits)
     }
 }
 

@@ -296,7 +296,13 @@ impl Loader {
     ///
     /// # Errors
     /// The system has no room for another thread.
-    pub fn start(plan: Plan, again: Option<bool>, engine: &mut Engine, now: Now, flag: Arc<Flag>) -> Result<Loader, String> {
+    pub fn start(
+        plan: Plan,
+        again: Option<bool>,
+        engine: &mut Engine,
+        now: Now,
+        flag: Arc<Flag>,
+    ) -> Result<Loader, String> {
         let total = plan.sources.iter().map(|source| source.bytes).sum();
         match again {
             Some(flush) => engine.begin_reload(now, total, flush),
