@@ -25,6 +25,8 @@ pub struct Row {
     pub rate_ratio: f64,
     /// The same per second of processor time.
     pub cpu_ratio: f64,
+    /// The share of the time that other work kept the servers from running.
+    pub disturbed: f64,
     /// Ours to the canned server, per second of processor time.
     pub limit_ratio: Option<f64>,
 }
@@ -83,7 +85,7 @@ pub struct Report {
     pub growth: Vec<Growth>,
 }
 
-/// Three significant digits, thousands as k.
+/// Thousands, with three digits.
 fn thousands(rate: f64) -> String {
     let k = rate / 1000.0;
     if k >= 100.0 { format!("{k:.0} k") } else { format!("{k:.1} k") }

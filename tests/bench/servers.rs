@@ -64,6 +64,15 @@ impl Cores {
     }
 }
 
+/// What the scheduler says of a process.
+#[derive(Clone, Copy, Default)]
+pub struct Times {
+    /// It had a processor.
+    pub ran_ns: u64,
+    /// It could have run, but something else did.
+    pub waited_ns: u64,
+}
+
 /// A running server, killed when dropped.
 pub struct Server {
     /// What it is.
@@ -126,14 +135,16 @@ impl Server {
         Err(format!("{} does not answer:\n{log}", self.kind.name()))
     }
 
-    /// Nanoseconds of processor time that all its threads have had.
-    pub fn cpu_ns(&self) -> Result<u64, String> {
-        let mut sum = 0;
+    /// The processor time of all its threads.
+    pub fn times(&self) -> Result<Times, String> {
+        let mut sum = Times::default();
         let tasks = format!("/proc/{}/task", self.child.id());
         for task in fs::read_dir(&tasks).map_err(|error| format!("{tasks}: {error}"))?.flatten() {
             // A thread may end meanwhile.
             let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else { continue };
-            sum += text.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+            let mut numbers = text.split(' ').map(|number| number.parse::<u64>().unwrap_or(0));
+            sum.ran_ns += numbers.next().unwrap_or(0);
+            sum.waited_ns += numbers.next().unwrap_or(0);
         }
         Ok(sum)
     }
