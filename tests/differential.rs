@@ -364,6 +364,8 @@ fn known_valkey(step: &Step, ours: &Value, theirs: &Value) -> bool {
         (Value::Bulk(None) | Value::Null, Value::Error(_)) if step.name() == "GETEX" => return true,
         // It takes fewer texts for numbers, and reads all elements even when LIMIT wants none.
         (Value::Array(Some(_)), Value::Error(_)) if step.name().starts_with("SORT") => return true,
+        // An integer with a TTL, or a copy of one, is not a shared one there.
+        (Value::Int(2_147_483_647), Value::Int(1)) if step.name() == "OBJECT" => return true,
         // How a score is shown hangs on the encoding.
         (Value::Array(Some(a)), Value::Array(Some(b))) if step.name() == "ZSCAN" && a.len() == 2 && b.len() == 2 => {
             return equal_numbers(&a[1], &b[1]);

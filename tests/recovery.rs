@@ -449,9 +449,9 @@ fn wrong_manifests_are_refused() {
         ("file a seq 1 type b\nfile b seq 2 type b\n", &["line 2", "duplicate base file"]),
         ("file a seq 1 type b\nfile c seq 2 type i\nfile b seq 1 type i\n", &["line 3", "non-monotonic"]),
         ("file ../dump.rdb seq 1 type b\n", &["line 1", "just a filename"]),
-        ("file a seq x type b\n", &["line 1", "invalid format"]),
+        ("file a seq x type b\n", &["line 1", "Invalid AOF manifest file format"]),
         ("file a seq 1 type z\n", &["line 1", "Unknown AOF file type"]),
-        ("file \"a seq 1 type b\n", &["line 1", "invalid format"]),
+        ("file \"a seq 1 type b\n", &["line 1", "Invalid AOF manifest file format"]),
     ];
     for (text, words) in cases {
         std::fs::write(&manifest, text).unwrap();

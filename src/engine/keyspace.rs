@@ -694,7 +694,7 @@ impl Keyspace {
             && let Some(entry) = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key)
             && !entry.is_marked()
         {
-            walk.emit(as_db, entry);
+            walk.emit_early(as_db, entry);
             entry.set_marked(true);
         }
     }

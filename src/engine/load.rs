@@ -160,9 +160,9 @@ impl Engine {
         done
     }
 
-    /// Keys that the load under way has brought so far.
-    pub fn keys_loaded(&self) -> u64 {
-        self.load.as_ref().map_or(0, |load| load.stats.keys)
+    /// Keys that the load under way has brought so far, and commands that it has run.
+    pub fn steps_loaded(&self) -> u64 {
+        self.load.as_ref().map_or(0, |load| load.stats.keys + load.stats.commands)
     }
 
     /// Says that the file has ended.

@@ -80,9 +80,6 @@ pub struct Outbox {
     pub spare: Vec<Vec<u8>>,
 }
 
-/// Output buffers larger than this are not kept for reuse.
-const SPARE_BYTES: usize = 64 * 1024;
-
 impl Engine {
     /// An engine without data. The seed feeds sampling, hashing and the run id.
     pub fn new(config: Config, host: Host, seed: u64, now: Now) -> Engine {
@@ -117,6 +114,11 @@ impl Engine {
         self.server.persistence.log_has_base = enabled;
         self.keyspace.effects.streaming = enabled;
         self.keyspace.effects.forget_selected();
+    }
+
+    /// Whether changes go to the stream.
+    pub fn is_logging(&self) -> bool {
+        self.server.persistence.log_enabled
     }
 
     fn begin(&mut self, now: Now) {
@@ -213,9 +215,7 @@ impl Engine {
             let Some(client) = self.server.clients.find_mut(id) else { continue };
             client.pending = false;
             if !client.reply.buf.is_empty() {
-                let mut bytes = outbox.spare.pop().filter(|b| b.capacity() <= SPARE_BYTES).unwrap_or_default();
-                bytes.clear();
-                std::mem::swap(&mut bytes, &mut client.reply.buf);
+                let bytes = std::mem::take(&mut client.reply.buf);
                 client.hand_out(bytes.len(), self.server.now.mono);
                 outbox.sends.push((id, bytes));
             }
@@ -229,7 +229,7 @@ impl Engine {
         for id in outbox.closes.iter().chain(&outbox.drops) {
             self.forget_client(*id);
         }
-        outbox.spare.clear();
+        outbox.spare.drain(..).for_each(|buffer| self.server.recycle(buffer));
     }
 
     /// Says that the front end's loop has been round once: from when to when it worked, without its sleep.
@@ -266,6 +266,9 @@ impl Engine {
         let Some(client) = self.server.clients.find_mut(id) else { return bytes.len() };
         let mut decoder = std::mem::take(&mut client.decoder);
         let mut reply = client.take_reply();
+        if reply.buf.capacity() == 0 {
+            reply.buf = self.server.spare.pop().unwrap_or_default();
+        }
         let before = reply.buf.len();
         let queued = self.server.resumed.len();
         let (mut at, mut wanted) = (0, 0);
@@ -324,6 +327,11 @@ impl Engine {
         }
         let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
         client.reply.buf.extend_from_slice(&pushed.buf);
+        if client.reply.buf.is_empty() {
+            // A client that has nothing to say keeps no buffer.
+            let buffer = std::mem::take(&mut client.reply.buf);
+            self.server.recycle(buffer);
+        }
     }
 
     /// Runs what a client has sent before and what was kept.

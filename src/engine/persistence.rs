@@ -60,6 +60,9 @@ pub struct Persistence {
     pub last_save_ok: bool,
     pub last_save_seconds: i64,
     pub last_rewrite_ok: bool,
+    /// Bytes that the last snapshot of either kind took early, because they were about to change.
+    pub last_save_early_bytes: u64,
+    pub last_rewrite_early_bytes: u64,
     pub failed_rewrites_in_a_row: u64,
     pub last_rewrite_seconds: i64,
     /// When the snapshot under way began, unix seconds.
@@ -102,6 +105,8 @@ impl Default for Persistence {
             last_save_ok: true,
             last_save_seconds: -1,
             last_rewrite_ok: true,
+            last_save_early_bytes: 0,
+            last_rewrite_early_bytes: 0,
             failed_rewrites_in_a_row: 0,
             last_rewrite_seconds: -1,
             snapshot_since: -1,
@@ -251,6 +256,10 @@ impl Engine {
         self.begin(now);
         self.set_log_enabled(true);
         self.server.persistence.log_has_base = false;
+        if self.server.persistence.snapshot == Some(SnapshotKind::LogBase) {
+            // It was cut before the changes that the log begins with.
+            self.server.cancel_snapshot(&mut self.keyspace);
+        }
         if self.server.persistence.snapshot.is_some() {
             self.server.persistence.rewrite_scheduled = true;
         } else {

@@ -30,6 +30,10 @@ pub struct Pause {
     pub writes_only: bool,
 }
 
+/// Output buffers larger than this are not kept for reuse, and no more than so many of them.
+const SPARE_BYTES: usize = 64 * 1024;
+const SPARES: usize = 1024;
+
 /// What a client that has not said the password yet may leave unread, in bytes.
 const UNAUTHENTICATED_REPLY_BYTES: u64 = 1024;
 
@@ -59,6 +63,8 @@ pub struct Server {
     pub shutdown: Option<Shutdown>,
     /// A shutdown was given up just now: those who wait for it are to be told.
     pub shutdown_aborted: bool,
+    /// Empty output buffers, to be used again by whoever has something to say.
+    pub spare: Vec<Vec<u8>>,
     /// A signal that is to end the process, and has not been followed yet: see [`Report::Terminate`](super::host::Report::Terminate).
     pub termination: Option<(Option<bool>, bool)>,
     /// What clients wait for the host to do.
@@ -123,6 +129,7 @@ impl Server {
             persistence: Persistence::default(),
             shutdown: None,
             shutdown_aborted: false,
+            spare: Vec::new(),
             termination: None,
             awaited: Vec::new(),
             command_logs: CommandLogs::default(),
@@ -157,6 +164,14 @@ impl Server {
     /// Writes a line to the host's log.
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {
         self.asks.push(Ask::Log { level, text: text.into() });
+    }
+
+    /// Keeps an output buffer for whoever has something to say next.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if (1..=SPARE_BYTES).contains(&buffer.capacity()) && self.spare.len() < SPARES {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
     }
 
     /// Notes that a client has something to hand out.

@@ -58,6 +58,8 @@ pub struct Walk {
     pub keys_done: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// Bytes of entries that were taken before their turn because they were about to change.
+    pub early_bytes: u64,
 }
 
 impl Walk {
@@ -72,6 +74,13 @@ impl Walk {
         let attributes = attributes(entry, self.policy, self.access);
         writer.entry(entry.key(), entry.value(), &attributes, &mut self.out);
         self.keys_done += 1;
+    }
+
+    /// Takes one entry that is about to change.
+    pub fn emit_early(&mut self, as_db: usize, entry: &Entry) {
+        let before = self.out.len();
+        self.emit(as_db, entry);
+        self.early_bytes += (self.out.len() - before) as u64;
     }
 
     /// Nobody wants the snapshot any more.
@@ -142,6 +151,7 @@ impl Keyspace {
             policy: self.settings.eviction,
             keys_done: 0,
             bytes: 0,
+            early_bytes: 0,
         });
     }
 
@@ -237,6 +247,10 @@ impl Engine {
             return SnapshotProgress::More;
         }
         self.server.persistence.snapshot_bytes = walk.bytes;
+        match walk.kind {
+            SnapshotKind::Rdb => self.server.persistence.last_save_early_bytes = walk.early_bytes,
+            SnapshotKind::LogBase => self.server.persistence.last_rewrite_early_bytes = walk.early_bytes,
+        }
         keys.walk = None;
         SnapshotProgress::Done
     }

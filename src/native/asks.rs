@@ -91,10 +91,14 @@ impl Pump {
         if self.loader.is_some() {
             return;
         }
-        match (self.engine.config().appendonly, self.storage.is_logging()) {
-            (true, false) => self.engine.start_log(now),
+        match (self.engine.config().appendonly, self.engine.is_logging()) {
+            (true, false) => {
+                // Files of a rewrite that was asked for while the log was off hold no changes.
+                self.storage.stop_log(&mut self.engine, now);
+                self.engine.start_log(now);
+            }
             (false, true) => {
-                self.storage.close_log(now);
+                self.storage.stop_log(&mut self.engine, now);
                 self.engine.stop_log(now);
             }
             _ => {}

@@ -254,14 +254,16 @@ impl Pump {
             Some(ticket) => {
                 self.engine.report(now, Report::Done { ticket, result: Ok(()) });
                 // The log says nothing of a snapshot that was loaded.
-                if self.storage.is_logging() {
+                if self.engine.is_logging() {
                     self.engine.rewrite_log(now);
                 }
             }
             None if self.exit.is_none() => self.announce(),
             None => {}
         }
-        self.follow_appendonly(now);
+        if self.exit.is_none() {
+            self.follow_appendonly(now);
+        }
         false
     }
 

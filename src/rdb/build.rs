@@ -8,7 +8,7 @@ use super::opcode::{Dialect, container, kind};
 use super::read::{Reader, Result, Text};
 use super::ziplist::{ziplist, zipmap};
 use crate::types::PackLimits;
-use crate::types::hash::{FieldTtl, Hash, HashLimits};
+use crate::types::hash::{FieldTtl, Hash, HashLimits, LATEST_FIELD_TTL_MS};
 use crate::types::intset::Intset;
 use crate::types::list::{List, ListLimits};
 use crate::types::listpack::{IntBuf, Item, Listpack};
@@ -83,7 +83,10 @@ impl Builder<'_> {
                     kind::LIST => list.push_back(&reader.string()?, limits),
                     kind::LIST_QUICKLIST => list.append_listpack(ziplist(&reader.string()?)?),
                     _ => match reader.number()? {
-                        container::PLAIN => list.append_plain(reader.string()?.into()),
+                        container::PLAIN => match reader.string()? {
+                            empty if empty.is_empty() => return malformed("empty plain node of a quicklist"),
+                            element => list.append_plain(element.into()),
+                        },
                         container::PACKED => list.append_listpack(listpack(reader.string()?)?),
                         _ => return malformed("unknown container of a quicklist node"),
                     },
@@ -181,6 +184,10 @@ impl Builder<'_> {
     fn packed_hash(&self, pack: Listpack, timed: bool) -> Result<Hash> {
         let limits = &self.limits.hash;
         let stride = if timed { 3 } else { 2 };
+        let mut times = pack.iter().skip(2).step_by(3);
+        if timed && times.any(|(_, time)| matches!(time, Item::Int(at) if at > LATEST_FIELD_TTL_MS)) {
+            return malformed("field expire time out of range");
+        }
         if pack.count() / stride > limits.pack.entries {
             return self.unpacked_hash(&pack, timed);
         }
@@ -208,7 +215,8 @@ impl Builder<'_> {
                 0 => None,
                 since => Some(base.and_then(|base| base.checked_add_unsigned(since)).unwrap_or(-1)),
             };
-            if expiry_ms.is_some_and(|expiry_ms| expiry_ms < 0) {
+            let latest_ms = if valkey { i64::MAX } else { LATEST_FIELD_TTL_MS };
+            if expiry_ms.is_some_and(|expiry_ms| !(0..=latest_ms).contains(&expiry_ms)) {
                 return malformed("field expire time out of range");
             }
             let ttl = expiry_ms.map_or(FieldTtl::Clear, FieldTtl::At);
@@ -253,6 +261,7 @@ impl Builder<'_> {
         let mut hash = Hash::new();
         hash.expect(usize::MAX, limits);
         let (mut name, mut text) = (IntBuf::new(), IntBuf::new());
+        let mut latest = 0;
         let mut items = pack.iter().map(|(_, item)| item);
         while let Some(field) = items.next() {
             let Some(value) = items.next() else { return malformed("invalid packed hash") };
@@ -261,6 +270,11 @@ impl Builder<'_> {
                 (true, Some(Item::Int(expiry_ms @ 1..))) => FieldTtl::At(expiry_ms),
                 _ => return malformed("invalid packed hash"),
             };
+            // Fields come in the order of their times, those without one last.
+            let time = if let FieldTtl::At(at) = ttl { at } else { i64::MAX };
+            if time < std::mem::replace(&mut latest, time) {
+                return malformed("fields of a packed hash are out of order");
+            }
             if !hash.set(field.bytes(&mut name), value.bytes(&mut text), ttl, limits) {
                 return malformed("duplicate hash field");
             }

@@ -517,7 +517,7 @@ fn random_value(rng: &mut Rng) -> Value {
             let timed = rng.below(2) == 0;
             for _ in 0..count {
                 let ttl = if timed && rng.below(3) == 0 {
-                    FieldTtl::At(1 + (rng.next() >> 16) as i64)
+                    FieldTtl::At(1 + (rng.next() >> 19) as i64)
                 } else {
                     FieldTtl::Clear
                 };

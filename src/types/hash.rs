@@ -56,6 +56,9 @@ pub enum FieldTtl {
     At(i64),
 }
 
+/// The latest moment a field can expire, in milliseconds since the Unix epoch: 46 bits, as in Redis.
+pub const LATEST_FIELD_TTL_MS: i64 = (1 << 46) - 1;
+
 /// Fields with values.
 #[derive(Clone)]
 pub struct Hash(Form);

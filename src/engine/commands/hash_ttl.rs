@@ -10,7 +10,7 @@ use crate::engine::error::{Error, Outcome};
 use crate::engine::keyspace::{ExpiryMode, Keyspace};
 use crate::engine::spec::*;
 use crate::resp::Args;
-use crate::types::hash::{FieldTtl, Hash};
+use crate::types::hash::{FieldTtl, Hash, LATEST_FIELD_TTL_MS};
 use crate::types::number::{self, IntBuf};
 use crate::types::value::ValueRef;
 
@@ -92,9 +92,6 @@ pub const SPECS: &[Spec] = &[
         .args("key:key#0 fields:block=FIELDS(numfields:integer field:string*)"),
 ];
 
-/// The latest moment a field can expire: 46 bits of milliseconds, as in Redis.
-const LATEST_MS: i64 = (1 << 46) - 1;
-
 // ---- Arguments ----
 
 /// The fields behind `FIELDS numfields`, the word being argument `at`. `not_positive` is the complaint
@@ -119,7 +116,7 @@ fn moment(call: &Call, index: usize, unit: Unit) -> Result<i64, Error> {
     if count < 0 {
         return Err("ERR invalid expire time, must be >= 0".into());
     }
-    let at = unit.moment(count, call.keys.now_ms()).filter(|at| *at <= LATEST_MS);
+    let at = unit.moment(count, call.keys.now_ms()).filter(|at| *at <= LATEST_FIELD_TTL_MS);
     // The epoch itself stands for no time.
     at.map(|at| at.max(1)).ok_or(Error::InvalidExpire(call.spec.name))
 }

@@ -234,14 +234,21 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
     let Source { server, keys } = source;
     let it = &server.persistence;
     lines.field("loading", u8::from(it.loading.is_some()));
-    lines.zeros(&["async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    lines.zeros(&["async_loading"]);
     let walk = keys.walk.as_ref().filter(|walk| !walk.is_cancelled());
+    // Nothing is copied on write; what the walk takes early because it is about to change is the counterpart.
+    let early = walk.map_or(0, |walk| walk.early_bytes);
+    lines.field("current_cow_peak", early);
+    lines.field("current_cow_size", early);
+    lines.zeros(&["current_cow_size_age"]);
     let (done, total) = walk.map_or((0, 0), |walk| (walk.keys_done, walk.keys_total));
     lines.field("current_fork_perc", format_args!("{:.2}", percent(done, total)));
     lines.field("current_save_keys_processed", done);
     lines.field("current_save_keys_total", total);
     lines.field("rdb_changes_since_last_save", it.dirty);
-    let is_under_way = |kind| u8::from(it.snapshot == Some(kind));
+    // One that has been asked for begins when a cancelled one has been cleared away.
+    let is_under_way =
+        |kind| u8::from(it.snapshot == Some(kind) || it.wanted.is_some_and(|(wanted, _)| wanted == kind));
     let seconds_under_way = |kind| match it.snapshot == Some(kind) {
         true => server.now.wall.seconds() - it.snapshot_since,
         false => -1,
@@ -252,7 +259,7 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
     lines.field("rdb_last_bgsave_time_sec", it.last_save_seconds);
     lines.field("rdb_current_bgsave_time_sec", seconds_under_way(SnapshotKind::Rdb));
     lines.field("rdb_saves", it.saves);
-    lines.zeros(&["rdb_last_cow_size"]);
+    lines.field("rdb_last_cow_size", it.last_save_early_bytes);
     lines.field("rdb_last_load_keys_expired", it.loaded_expired);
     lines.field("rdb_last_load_keys_loaded", it.loaded_keys);
     lines.field("aof_enabled", u8::from(it.log_enabled));
@@ -264,7 +271,8 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
     lines.field("aof_rewrites", it.rewrites);
     lines.field("aof_rewrites_consecutive_failures", it.failed_rewrites_in_a_row);
     lines.field("aof_last_write_status", status(it.log_error.is_none()));
-    lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    lines.field("aof_last_cow_size", it.last_rewrite_early_bytes);
+    lines.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
     if it.log_enabled {
         lines.field("aof_current_size", it.log_current_bytes);
         lines.field("aof_base_size", it.log_base_bytes);

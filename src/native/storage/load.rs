@@ -163,7 +163,7 @@ fn remove_leftovers() {
 
 fn missing(path: &Path, part: &Part) -> String {
     format!(
-        "The manifest of the log names {} (number {}), which is not there. Put it back from a backup; the log cannot be \
+        "The manifest of the log names {} (number {}), which is not there: No such file or directory. Put it back from a backup; the log cannot be \
          loaded without it.",
         path.display(),
         part.seq
@@ -383,7 +383,7 @@ impl Loader {
 
     /// Makes the keys loaded since the last time take as long as `key-load-delay` says.
     fn delay(&mut self, engine: &Engine) {
-        let keys = engine.keys_loaded();
+        let keys = engine.steps_loaded();
         let micros = engine.config().key_load_delay.max(0) as u64;
         std::thread::sleep(Duration::from_micros(micros.saturating_mul(keys.saturating_sub(self.delayed))));
         self.delayed = keys;

@@ -48,7 +48,7 @@ impl Manifest {
             }
             let wrong = |what: &str| format!("line {}: {what}: '{line}'", number + 1);
             if line.is_empty() {
-                return Err(wrong("The AOF manifest file is invalid format"));
+                return Err(wrong("Invalid AOF manifest file format"));
             }
             if line.len() > LONGEST_LINE {
                 return Err(format!("line {}: The AOF manifest file contains too long line", number + 1));
@@ -62,10 +62,10 @@ impl Manifest {
     }
 
     fn read_line(&mut self, line: &str) -> Result<(), &'static str> {
-        let words = parse_line(line.as_bytes()).ok_or("The AOF manifest file is invalid format")?;
+        let words = parse_line(line.as_bytes()).ok_or("Invalid AOF manifest file format")?;
         let (pairs, rest) = words.as_chunks::<2>();
         if !rest.is_empty() {
-            return Err("The AOF manifest file is invalid format");
+            return Err("Invalid AOF manifest file format");
         }
         let (mut name, mut seq, mut kind) = (None, None, None);
         for [key, value] in pairs {
@@ -80,7 +80,7 @@ impl Manifest {
         let name = name
             .filter(|name| !name.is_empty() && !name.contains('/'))
             .ok_or("File can't be a path, just a filename")?;
-        let seq = seq.ok_or("The AOF manifest file is invalid format")?;
+        let seq = seq.ok_or("Invalid AOF manifest file format")?;
         let part = Part { name, seq };
         match kind {
             Some('b') if self.base.is_some() => return Err("Found duplicate base file information"),

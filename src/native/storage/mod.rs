@@ -87,11 +87,6 @@ impl Storage {
         Ok(Storage { worker, log: None, pull: None, last_id: 0, sync_asked: false, fatal: false })
     }
 
-    /// Whether the log is on.
-    pub fn is_logging(&self) -> bool {
-        self.log.is_some()
-    }
-
     /// Hands a job with a result to the storage thread.
     pub fn run(&self, ticket: Ticket, job: impl FnOnce() -> Result<(), String> + Send + 'static) {
         self.worker.submit(Job::Run(ticket, Box::new(job)));
@@ -106,8 +101,14 @@ impl Storage {
         self.log = Some(Log { place, manifest, appender, opening: false, left: None, fresh: false });
     }
 
-    /// Switches the log off; what is appended is made durable.
-    pub fn close_log(&mut self, now: Now) {
+    /// Switches the log off while the server runs.
+    pub fn stop_log(&mut self, engine: &mut Engine, now: Now) {
+        self.finish_opening(engine, now);
+        self.close_log(now);
+    }
+
+    /// Lets go of the log; what is appended is made durable.
+    fn close_log(&mut self, now: Now) {
         let Some(mut log) = self.log.take() else { return };
         let _ = log.appender.flush(now.mono, true);
         let offset = log.appender.end();
@@ -387,6 +388,10 @@ impl Storage {
                 engine.report(now, Report::SnapshotStored);
             }
             Err(reason) => engine.report(now, Report::SnapshotFailed { reason }),
+        }
+        // A rewrite while the log is off only leaves files.
+        if pull.kind == SnapshotKind::LogBase && !engine.is_logging() {
+            self.stop_log(engine, now);
         }
     }
 

@@ -45,15 +45,10 @@ impl Packed {
             return Err(NotAHash);
         }
         let order = |time: &Item| read(*time).unwrap_or(i64::MAX);
-        if times.is_sorted_by_key(|time| order(&time)) {
-            return Ok(Packed { pack, timed: true });
+        match times.is_sorted_by_key(|time| order(&time)) {
+            true => Ok(Packed { pack, timed: true }),
+            false => Err(NotAHash),
         }
-        let unordered = Packed { pack, timed: true };
-        let mut fields: Vec<_> = unordered.iter().collect();
-        fields.sort_by_key(|field| field.expiry_ms.unwrap_or(i64::MAX));
-        let mut packed = Packed { pack: Listpack::new(), timed: true };
-        fields.into_iter().for_each(|field| packed.push(field));
-        Ok(packed)
     }
 
     pub(super) fn listpack(&self) -> &Listpack {

@@ -187,8 +187,11 @@ fn refuses_listpacks_that_are_no_hash() {
     for triples in [&["a", "b"][..], &["a", "b", "-1"], &["a", "b", "x"], &["a", "b", "1", "c"]] {
         assert!(Hash::from_triples(pack(triples), &LIMITS).is_err(), "{triples:?}");
     }
-    let unordered = pack(&["a", "1", "0", "b", "2", "30", "c", "3", "20"]);
-    let hash = Hash::from_triples(unordered, &LIMITS).unwrap();
+    for unordered in [["a", "1", "30", "b", "2", "20"], ["a", "1", "0", "b", "2", "20"]] {
+        assert!(Hash::from_triples(pack(&unordered), &LIMITS).is_err(), "{unordered:?}");
+    }
+    let ordered = pack(&["c", "3", "20", "b", "2", "30", "a", "1", "0"]);
+    let hash = Hash::from_triples(ordered, &LIMITS).unwrap();
     check_packed(&hash, &LIMITS);
     assert_eq!((hash.len(), hash.min_expiry(), hash.expiry(b"b")), (3, Some(20), Some(Some(30))));
     let tight = HashLimits { pack: PackLimits { entries: 2, value: 64 }, seed: 1 };
