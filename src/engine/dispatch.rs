@@ -34,6 +34,7 @@ impl Engine {
         let db = client.db;
         let mut reply = client.take_reply();
         let start = reply.buf.len();
+        self.server.running_bytes = blocked.args.bytes();
         // The record stays visible to the handler, which keeps its deadline.
         self.server.clients[id].blocked = Some(blocked.clone());
         self.server.current = Some(id);
@@ -364,9 +365,12 @@ pub fn invoke(call: &mut Call) {
     let start = call.reply.buf.len();
     let began = (call.server.host.stopwatch_ns)();
     let outcome = (call.spec.handler)(call);
-    let stalled = std::mem::take(&mut call.server.clock.stalled_nanos);
-    call.server.stalled_micros = call.server.stalled_micros.saturating_add(stalled / 1000);
-    let nanos = (call.server.host.stopwatch_ns)().saturating_sub(began).saturating_add(stalled);
+    let mut nanos = (call.server.host.stopwatch_ns)().saturating_sub(began);
+    if call.server.clock.stalled_nanos > 0 {
+        let stalled = std::mem::take(&mut call.server.clock.stalled_nanos);
+        call.server.stalled_micros = call.server.stalled_micros.saturating_add(stalled / 1000);
+        nanos = nanos.saturating_add(stalled);
+    }
     let failed = outcome.is_err();
     if let Err(error) = outcome {
         call.reply.buf.truncate(start);

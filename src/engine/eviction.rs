@@ -17,7 +17,7 @@ const CLOCK_MASK: u32 = (1 << 24) - 1;
 const LFU_INITIAL: u32 = 5;
 
 /// How accesses are recorded, resolved once per lookup.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AccessPolicy {
     lfu: bool,
     frozen: bool,
@@ -35,7 +35,7 @@ impl AccessPolicy {
             lfu: settings.eviction.is_lfu(),
             frozen,
             seconds: lru_clock(now),
-            minutes: lfu_minutes(now),
+            minutes: if settings.eviction.is_lfu() { lfu_minutes(now) } else { 0 },
             log_factor: settings.lfu_log_factor,
             decay_minutes: settings.lfu_decay_minutes,
         }
@@ -48,7 +48,11 @@ impl AccessPolicy {
             return;
         }
         if !self.lfu {
-            return entry.set_access(self.seconds);
+            // An entry that is touched again within the second stays clean in the cache.
+            if entry.access() != self.seconds {
+                entry.set_access(self.seconds);
+            }
+            return;
         }
         let counter = self.decayed(entry.access());
         let counter = if counter < 255 && self.counts(counter, rng) { counter + 1 } else { counter };

@@ -93,6 +93,7 @@ impl Engine {
         (server.started, server.now) = (now, now);
         server.persistence.last_save = now.wall.seconds();
         server.stats.track_latency = server.config.latency_tracking;
+        server.refresh_usual();
         // A front end that reads a file has refused what is wrong in it.
         server.renames = Renames::new(&server.config.directives.rename_command).unwrap_or_default();
         let mut keyspace = Keyspace::new(databases, settings, rng);

@@ -478,6 +478,7 @@ impl Engine {
             (Awaited::Configure(changes), Err(reason)) => {
                 let text = ConfigError::refused(reason.about, reason.text).to_string();
                 self.server.config.undo(*changes);
+                self.server.refresh_usual();
                 self.keyspace.settings.refresh(&self.server.config);
                 Some(text)
             }

@@ -15,7 +15,7 @@ use super::keyspace::Keyspace;
 use super::latency::LatencyMonitor;
 use super::persistence::{Awaited, Persistence, Shutdown};
 use super::pubsub::{self, PubSub};
-use super::slowlog::CommandLogs;
+use super::slowlog::{CommandLogs, Usual};
 use super::spec::Spec;
 use super::stats::Stats;
 use super::tick::Clockwork;
@@ -66,6 +66,8 @@ pub struct Server {
     pub shutdown_aborted: bool,
     /// Empty output buffers, to be used again by whoever has something to say.
     pub spare: Vec<Vec<u8>>,
+    /// What most commands stay below: follows the configuration.
+    pub usual: Usual,
     /// Room for the requests read ahead.
     pub(super) batch: Batch,
     /// A signal that is to end the process, and has not been followed yet: see [`Report::Terminate`](super::host::Report::Terminate).
@@ -133,6 +135,7 @@ impl Server {
             shutdown: None,
             shutdown_aborted: false,
             spare: Vec::new(),
+            usual: Usual::default(),
             batch: Batch::default(),
             termination: None,
             awaited: Vec::new(),

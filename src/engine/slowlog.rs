@@ -52,6 +52,14 @@ pub struct CommandLog {
     next_id: u64,
 }
 
+/// What a command stays below that no log has to hear of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usual {
+    nanos: u64,
+    reply: u64,
+    request: u64,
+}
+
 /// All logs.
 #[derive(Clone, Debug, Default)]
 pub struct CommandLogs {
@@ -69,6 +77,17 @@ impl Server {
     /// Keeps a command in the logs that it belongs to, and tells the latency monitor of it.
     #[inline]
     pub fn record_command(&mut self, id: ClientId, spec: &'static Spec, args: Args, nanos: u64, reply_bytes: usize) {
+        // No request is larger than all that has come with it.
+        let usual = &self.usual;
+        let usual =
+            nanos < usual.nanos && (reply_bytes as u64) < usual.reply && (self.running_bytes as u64) < usual.request;
+        if !usual {
+            self.record_unusual(id, spec, args, nanos, reply_bytes);
+        }
+    }
+
+    #[cold]
+    fn record_unusual(&mut self, id: ClientId, spec: &'static Spec, args: Args, nanos: u64, reply_bytes: usize) {
         self.note_latency(if spec.is(spec::FAST) { "fast-command" } else { "command" }, nanos);
         if spec.is(spec::SKIP_SLOWLOG) {
             return;
@@ -114,6 +133,21 @@ impl Server {
             let max_len = self.max_len(log);
             self.command_logs.of(log).entries.truncate(max_len);
         }
+    }
+
+    /// Brings [`Server::usual`] in line with the configuration.
+    pub fn refresh_usual(&mut self) {
+        let config = &self.config;
+        let limit = |limit: i64, unit: u64| u64::try_from(limit).map_or(u64::MAX, |limit| limit.saturating_mul(unit));
+        let latency = match config.latency_monitor_threshold {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        };
+        self.usual = Usual {
+            nanos: limit(config.slowlog_log_slower_than, 1000).min(latency),
+            reply: limit(config.commandlog_reply_larger_than, 1),
+            request: limit(config.commandlog_request_larger_than, 1),
+        };
     }
 
     fn max_len(&self, log: LogType) -> usize {

@@ -269,6 +269,8 @@ impl Reply {
 fn write_header(prefix: u8, len: usize, out: &mut Vec<u8>) {
     if len < 10 {
         out.extend_from_slice(&[prefix, b'0' + len as u8, b'\r', b'\n']);
+    } else if len < 100 {
+        out.extend_from_slice(&[prefix, b'0' + (len / 10) as u8, b'0' + (len % 10) as u8, b'\r', b'\n']);
     } else {
         out.push(prefix);
         out.extend_from_slice(IntBuf::new().format_u64(len as u64).as_bytes());

@@ -101,6 +101,7 @@ fn follow(call: &mut Call, changes: &Changes) {
     let server = &mut *call.server;
     server.stats.track_latency = server.config.latency_tracking;
     server.trim_command_logs();
+    server.refresh_usual();
     server.evict_clients();
     if changes.contains("maxmemory") && server.config.maxmemory > 0 {
         eviction::make_room(call.keys, server);
