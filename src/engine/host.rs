@@ -112,6 +112,11 @@ pub enum Ask {
         /// Write all parameters, those at their defaults too.
         all: bool,
     },
+    /// Give memory that is free back to the system. Answer with [`Report::Done`].
+    GiveBack {
+        /// Whose report it is.
+        ticket: Ticket,
+    },
     /// Make everything appended so far durable. Answer with [`Report::Stored`].
     Sync,
     /// Store everything, load the log or the last snapshot again from storage and report with

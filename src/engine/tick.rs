@@ -5,7 +5,12 @@ use super::blocking::{self, Cause};
 use super::client::ClientId;
 use super::commands;
 use super::eviction;
+use super::host::Ask;
+use super::persistence::Awaited;
 use super::time::{MonoTime, Now};
+
+/// Memory is given back to the system when so much, and an eighth of what is in use, has become free.
+const GIVE_BACK_BYTES: usize = 4 << 20;
 
 /// State of the periodic work.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +19,10 @@ pub struct Clockwork {
     pub last_round: MonoTime,
     /// Work is left over: go on at once.
     pub busy: bool,
+    /// The most memory in use since some was given back to the system, and when that may be done again.
+    pub give_back_from: usize,
+    /// See `give_back_from`.
+    pub give_back_next: MonoTime,
     /// Periodic work is not done at all (DEBUG PAUSE-CRON).
     pub stopped: bool,
     /// Keys and fields only expire when somebody asks for them (DEBUG SET-ACTIVE-EXPIRE 0).
@@ -129,6 +138,14 @@ impl Engine {
         if memory > stats.peak_memory {
             (stats.peak_memory, stats.peak_memory_at) = (memory, now.wall.seconds());
         }
+        let freed = self.server.clock.give_back_from.saturating_sub(memory);
+        if freed > GIVE_BACK_BYTES && freed > memory / 8 && now.mono >= self.server.clock.give_back_next {
+            self.server.clock.give_back_from = memory;
+            self.server.clock.give_back_next = now.mono.plus_ms(1000);
+            self.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket });
+        }
+        self.server.clock.give_back_from = self.server.clock.give_back_from.max(memory);
+        let stats = &mut self.server.stats;
         let ms = now.mono.ms();
         stats.ops_rate.sample(stats.commands_processed, ms);
         stats.input_rate.sample(stats.net_input, ms);

@@ -48,6 +48,10 @@ impl Pump {
                 let path = self.files.config.clone();
                 self.storage.run(ticket, move || rewrite(&path, &config, all));
             }
+            Ask::GiveBack { ticket } => self.storage.run(ticket, || {
+                super::memory::give_back();
+                Ok(())
+            }),
             Ask::Sync => self.storage.ask_sync(&mut self.engine, now),
             Ask::Reload { ticket, kind, flush } => self.reload(now, ticket, kind, flush),
             Ask::DelayLog { micros } => self.storage.log_delay = Duration::from_micros(micros),

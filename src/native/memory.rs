@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-use libmimalloc_sys::mi_process_info;
+use libmimalloc_sys::{mi_collect, mi_process_info};
 use mimalloc::MiMalloc;
 
 /// Bytes a thread may have counted for itself.
@@ -36,6 +36,27 @@ pub fn committed_bytes() -> u64 {
     // SAFETY: figures that are not wanted may be null; the one that is has a place.
     unsafe { mi_process_info(none, none, none, none, none, &mut committed, none, none) };
     committed as u64
+}
+
+/// Gives what is free back to the system. It can take tens of milliseconds: not for the engine's thread.
+pub fn give_back() {
+    // SAFETY: it may be called at any time, from any thread.
+    unsafe { mi_collect(true) };
+}
+
+/// Bytes that the allocator sets apart for a block of `size`: its size classes are the words up to eight, then
+/// four to each power of two. So what is counted is what is taken.
+#[inline]
+const fn footprint(size: usize) -> isize {
+    let words = size.div_ceil(8);
+    let words = match words {
+        0..=8 => words,
+        _ => {
+            let step = 1 << ((words - 1).ilog2() - 2);
+            words.div_ceil(step) * step
+        }
+    };
+    (words * 8) as isize
 }
 
 #[inline]
@@ -67,7 +88,7 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's promises are those that mimalloc asks for.
         let block = unsafe { MiMalloc.alloc(layout) };
         if !block.is_null() {
-            count(layout.size() as isize);
+            count(footprint(layout.size()));
         }
         block
     }
@@ -77,14 +98,14 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: as above.
         let block = unsafe { MiMalloc.alloc_zeroed(layout) };
         if !block.is_null() {
-            count(layout.size() as isize);
+            count(footprint(layout.size()));
         }
         block
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
+        count(-footprint(layout.size()));
         // SAFETY: as above.
         unsafe { MiMalloc.dealloc(block, layout) }
     }
@@ -94,7 +115,7 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: as above.
         let moved = unsafe { MiMalloc.realloc(block, layout, new_size) };
         if !moved.is_null() {
-            count(new_size as isize - layout.size() as isize);
+            count(footprint(new_size) - footprint(layout.size()));
         }
         moved
     }
@@ -103,6 +124,15 @@ unsafe impl GlobalAlloc for Counting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn footprints_are_those_of_the_allocator() {
+        for size in (1..4096).chain([5000, 10_000, 100_000]) {
+            // SAFETY: it only computes.
+            let real = unsafe { libmimalloc_sys::mi_good_size(size) };
+            assert_eq!(footprint(size), real as isize, "{size}");
+        }
+    }
 
     #[test]
     fn counts_come_back_to_where_they_were() {

@@ -53,6 +53,9 @@ fn serve(setup: start::Setup) -> Result<ExitCode, String> {
         true => start::show_logo(&config),
         false => log::notice(&format!("Running mode=standalone, port={}.", config.port)),
     }
+    if config.disable_thp {
+        process::disable_huge_pages();
+    }
     if let Err(reason) = process::set_oom_score(&config) {
         log::warning(&reason);
     }

@@ -326,6 +326,8 @@ impl Home {
                     state.report(now, Report::Stored { offset });
                 }
             },
+            // A module's memory never shrinks.
+            Ask::GiveBack { ticket } => state.report(now, Report::Done { ticket, result: Ok(()) }),
             Ask::Reload { ticket, .. } => {
                 let result = Err("what is stored cannot be loaded again while the page is open".to_owned().into());
                 state.report(now, Report::Done { ticket, result });

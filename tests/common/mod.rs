@@ -249,7 +249,10 @@ pub fn answer(engine: &mut Engine, now: Now, ask: Ask) {
             while engine.snapshot_chunk(1 << 16, &mut snapshot) == SnapshotProgress::More {}
             engine.report(now, Report::SnapshotStored);
         }
-        Ask::Configure { ticket, .. } | Ask::RewriteConfig { ticket, .. } | Ask::Reload { ticket, .. } => {
+        Ask::GiveBack { ticket }
+        | Ask::Configure { ticket, .. }
+        | Ask::RewriteConfig { ticket, .. }
+        | Ask::Reload { ticket, .. } => {
             engine.report(now, Report::Done { ticket, result: Ok(()) });
         }
         Ask::Sync => {

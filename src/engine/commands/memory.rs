@@ -3,10 +3,14 @@
 //! Figures of the whole process come from the front end's probes, figures of keys from the values
 //! themselves, which know their size: nothing is sampled.
 
+use crate::engine::blocking::Cause;
 use crate::engine::call::Call;
 use crate::engine::error::{Error, Outcome};
+use crate::engine::host::Ask;
 use crate::engine::info::{MemoryUse, human};
+use crate::engine::persistence::Awaited;
 use crate::engine::spec::*;
+use crate::engine::time::MonoTime;
 
 use super::help::help;
 
@@ -196,7 +200,12 @@ fn memory_purge(call: &mut Call) -> Outcome {
         client.reply.buf.shrink_to_fit();
     }
     call.keys.garbage.shrink_to_fit();
-    call.reply.ok();
+    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket });
+    if call.may_block() {
+        call.block_on(Cause::Host(ticket), MonoTime::NEVER);
+    } else {
+        call.reply.ok();
+    }
     Ok(())
 }
 

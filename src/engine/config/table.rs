@@ -228,7 +228,7 @@ parameters! {
     dbfilename: Text = text("dump.rdb"), DBFILENAME, Protected, Host;
     debug_context: Text = text(""), TEXT, Rw, Nobody, hidden;
     dir: Text = text(""), TEXT, Protected, Host, deny_loading;
-    disable_thp: bool = true, Kind::Bool, Immutable, Nobody;
+    disable_thp: bool = true, Kind::Bool, Immutable, Host;
     dual_channel_replication_enabled: bool = false, Kind::Bool, Rw, Nobody;
     dynamic_hz: bool = true, Kind::Bool, Rw, Nobody;
     enable_debug_assert: bool = false, Kind::Bool, Immutable, Nobody, hidden;
