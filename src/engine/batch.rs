@@ -19,6 +19,9 @@ use super::keyspace::Keyspace;
 /// Requests read ahead at most.
 const MOST: usize = 16;
 
+/// Keys of one request that are fetched ahead at most.
+const KEYS_AHEAD: usize = 16;
+
 /// One request.
 #[derive(Clone, Copy, Debug)]
 struct Request {
@@ -28,8 +31,8 @@ struct Request {
     end: usize,
     /// Its row, if it is the name of one without sub-commands.
     command: Option<u16>,
-    /// The hash of its first key.
-    hash: Option<u64>,
+    /// Where the hashes of its keys are in `hashed`.
+    hashed: (u32, u32),
 }
 
 /// Requests that have been read and not run.
@@ -37,6 +40,8 @@ struct Request {
 pub(super) struct Batch {
     spans: Vec<Span>,
     requests: Vec<Request>,
+    /// Keys as numbers of spans, with their hashes.
+    hashed: Vec<(u32, u64)>,
     next: usize,
 }
 
@@ -48,8 +53,18 @@ pub(super) struct Next<'a> {
     pub end: usize,
     /// Its row, where that is known already.
     pub command: Option<u16>,
-    /// The hash of its first key, where that is known already.
-    pub hash: Option<u64>,
+    spans: &'a [Span],
+    hashed: &'a [(u32, u64)],
+}
+
+impl<'a> Next<'a> {
+    /// Keys whose hashes are known already, in the order they stand in the request.
+    pub fn hashed(&self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], u64)> {
+        self.hashed.iter().map(move |(span, hash)| {
+            let span = self.spans[*span as usize];
+            (&bytes[span.start..span.end], *hash)
+        })
+    }
 }
 
 impl Batch {
@@ -57,6 +72,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.spans.clear();
         self.requests.clear();
+        self.hashed.clear();
         self.next = 0;
     }
 
@@ -73,7 +89,7 @@ impl Batch {
             let args = Args::new(bytes, &self.spans[first..]);
             let command = if renamed { None } else { commands::table().find(args.at(0)) };
             let spans = (first as u32, self.spans.len() as u32);
-            self.requests.push(Request { spans, end, command, hash: None });
+            self.requests.push(Request { spans, end, command, hashed: (0, 0) });
             at = end;
         }
         if self.requests.len() > 1 {
@@ -84,18 +100,23 @@ impl Batch {
     /// Asks for the memory that the requests will look at.
     fn fetch(&mut self, bytes: &[u8], keys: &Keyspace, db: usize) {
         for request in &mut self.requests {
-            let spans = &self.spans[request.spans.0 as usize..request.spans.1 as usize];
-            let Some(command) = request.command else { continue };
-            if commands::table().row(command).first_key() == Some(1)
-                && let Some(key) = Args::new(bytes, spans).get(1)
-            {
-                let hash = keys.hash(key);
+            let first = self.hashed.len() as u32;
+            let Some((key, step)) = request.command.and_then(|command| commands::table().row(command).key_steps())
+            else {
+                continue;
+            };
+            // Of a request of many keys the first are enough to have something to go on with.
+            let keys_at = (request.spans.0 + key..request.spans.1).step_by(step.max(1) as usize);
+            for span in keys_at.take(if step == 0 { 1 } else { KEYS_AHEAD }) {
+                let Span { start, end } = self.spans[span as usize];
+                let hash = keys.hash(&bytes[start..end]);
                 keys.dbs[db].table.prefetch(hash);
-                request.hash = Some(hash);
+                self.hashed.push((span, hash));
             }
+            request.hashed = (first, self.hashed.len() as u32);
         }
-        for hash in self.requests.iter().filter_map(|request| request.hash) {
-            if let Some(entry) = keys.dbs[db].table.candidate(hash) {
+        for (_, hash) in &self.hashed {
+            if let Some(entry) = keys.dbs[db].table.candidate(*hash) {
                 entry.prefetch();
             }
         }
@@ -107,6 +128,7 @@ impl Batch {
         let request = self.requests.get(self.next)?;
         self.next += 1;
         let args = Args::new(bytes, &self.spans[request.spans.0 as usize..request.spans.1 as usize]);
-        Some(Next { args, end: request.end, command: request.command, hash: request.hash })
+        let hashed = &self.hashed[request.hashed.0 as usize..request.hashed.1 as usize];
+        Some(Next { args, end: request.end, command: request.command, spans: &self.spans, hashed })
     }
 }

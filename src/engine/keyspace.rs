@@ -8,6 +8,7 @@
 //! one in `Db::field_expires`; no collection is empty; an entry that a running walk has not reached is
 //! given to it before it changes or goes.
 
+use std::cell::Cell;
 use std::num::NonZeroU64;
 
 use hashbrown::HashMap;
@@ -180,8 +181,10 @@ pub struct Keyspace {
     /// Large values on their way out, freed in slices by the tick.
     pub garbage: Vec<Garbage>,
     seed: u64,
-    /// A key of the command under way, and its hash. Only compared, never read.
-    hashed: Option<(*const [u8], u64)>,
+    /// Keys of the command under way, with their hashes. Only compared, never read.
+    hashed: Vec<(*const [u8], u64)>,
+    /// The one that was asked for last.
+    next_hashed: Cell<usize>,
 }
 
 impl Keyspace {
@@ -199,7 +202,8 @@ impl Keyspace {
             stats: KeyspaceStats::default(),
             garbage: Vec::new(),
             seed: rng.next(),
-            hashed: None,
+            hashed: Vec::new(),
+            next_hashed: Cell::new(0),
             rng,
         }
     }
@@ -207,16 +211,24 @@ impl Keyspace {
     /// The position of a key in tables and walks.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        match self.hashed {
-            Some((at, hash)) if std::ptr::eq(at, key) => hash,
-            _ => hash_bytes(self.seed, key),
+        // A command asks for its keys in their order, and for each more than once.
+        let next = self.next_hashed.get();
+        for at in next..self.hashed.len().min(next + 2) {
+            let (known, hash) = self.hashed[at];
+            if std::ptr::eq(known, key) {
+                self.next_hashed.set(at);
+                return hash;
+            }
         }
+        hash_bytes(self.seed, key)
     }
 
-    /// Says what the hash of this key is, or of none: for as long as the very same bytes are borrowed.
+    /// Says what the hashes of these keys are: for as long as the very same bytes are borrowed.
     #[inline]
-    pub(super) fn set_hashed(&mut self, hashed: Option<(&[u8], u64)>) {
-        self.hashed = hashed.map(|(key, hash)| (std::ptr::from_ref(key), hash));
+    pub(super) fn set_hashed<'a>(&mut self, hashed: impl Iterator<Item = (&'a [u8], u64)>) {
+        self.hashed.clear();
+        self.hashed.extend(hashed.map(|(key, hash)| (std::ptr::from_ref(key), hash)));
+        self.next_hashed.set(0);
     }
 
     /// The seed of [`hash`](Self::hash).

@@ -285,9 +285,9 @@ impl Engine {
                 batch.read(bytes, at, &self.keyspace, client.db, !self.server.renames.is_empty());
             }
             if let Some(next) = batch.next(bytes) {
-                self.keyspace.set_hashed(next.hash.map(|hash| (next.args.at(1), hash)));
+                self.keyspace.set_hashed(next.hashed(bytes));
                 self.execute(id, next.args, next.command, &mut reply);
-                self.keyspace.set_hashed(None);
+                self.keyspace.set_hashed(std::iter::empty());
                 at = next.end;
             } else {
                 match decoder.decode(&bytes[at..], &Limits { max_bulk_len, unauthenticated }) {

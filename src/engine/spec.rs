@@ -390,12 +390,15 @@ impl Spec {
         self
     }
 
-    /// The argument that is the first key, if that does not hang on the others.
+    /// Where keys stand, if that does not hang on the arguments: the first, and the distance to the next up to
+    /// the end; 0 if one is all.
     #[inline]
-    pub fn first_key(&self) -> Option<usize> {
-        match self.keys.first()?.begin {
-            Begin::Index(index) => usize::try_from(index).ok(),
-            _ => None,
+    pub fn key_steps(&self) -> Option<(u32, u32)> {
+        let KeySpec { begin: Begin::Index(first), find, .. } = self.keys.first()? else { return None };
+        match find {
+            Find::Range { last: -1, step, .. } => Some((*first as u32, *step as u32)),
+            Find::Range { .. } => Some((*first as u32, 0)),
+            Find::Keynum { .. } | Find::Unknown => None,
         }
     }
 
