@@ -11,6 +11,7 @@ use super::commands::Renames;
 use super::config::Config;
 use super::error::Error;
 use super::host::{Ask, Host, LogLevel, Ticket};
+use super::info::Census;
 use super::keyspace::Keyspace;
 use super::latency::LatencyMonitor;
 use super::persistence::{Awaited, Persistence, Shutdown};
@@ -68,6 +69,8 @@ pub struct Server {
     pub spare: Vec<Vec<u8>>,
     /// What most commands stay below: follows the configuration.
     pub usual: Usual,
+    /// How large the keys are, while somebody wants to know.
+    pub census: Census,
     /// Room for the requests read ahead.
     pub(super) batch: Batch,
     /// A signal that is to end the process, and has not been followed yet: see [`Report::Terminate`](super::host::Report::Terminate).
@@ -136,6 +139,7 @@ impl Server {
             shutdown_aborted: false,
             spare: Vec::new(),
             usual: Usual::default(),
+            census: Census::default(),
             batch: Batch::default(),
             termination: None,
             awaited: Vec::new(),
@@ -250,6 +254,11 @@ impl Server {
             self.close_now(id);
             self.log(LogLevel::Notice, text);
         }
+    }
+
+    /// How many are connected. The loader is a client to the engine, but nobody is connected.
+    pub fn connected_clients(&self) -> usize {
+        self.clients.len() - usize::from(self.persistence.loading.is_some())
     }
 
     /// The pause in force, if its time has not run out.

@@ -61,7 +61,8 @@ impl Engine {
         self.keyspace.stats.expire_nanos += (self.server.host.stopwatch_ns)().saturating_sub(began);
         let freeing = self.keyspace.free_slice();
         let clearing = self.finish_cancelled_walk();
-        self.server.clock.busy = more || freeing || clearing;
+        let counting = self.server.census.slice(&self.keyspace);
+        self.server.clock.busy = more || freeing || clearing || counting;
         if self.server.config.maxmemory > 0 && !paused {
             eviction::make_room(&mut self.keyspace, &mut self.server);
         }

@@ -71,6 +71,13 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("client_output_buffer_limit_disconnections", stats.output_limit_disconnections);
 }
 
+/// One thread reads, runs and writes.
+pub(super) fn threads(source: &Source, lines: &mut Lines) {
+    let Source { server, .. } = source;
+    let (clients, stats) = (server.connected_clients(), &server.stats);
+    lines.field("io_thread_0", format_args!("clients={clients},reads={},writes={}", stats.reads, stats.writes));
+}
+
 /// What only those ask for who look at the loop itself.
 pub(super) fn debug(source: &Source, lines: &mut Lines) {
     let turns = &source.server.stats.turns;

@@ -5,6 +5,7 @@
 //! left out.
 
 mod counters;
+mod keysizes;
 mod state;
 
 use std::fmt::Write;
@@ -12,6 +13,7 @@ use std::fmt::Write;
 use super::keyspace::Keyspace;
 use super::server::Server;
 
+pub use keysizes::Census;
 pub use state::MemoryUse;
 
 /// What a section is made from.
@@ -77,6 +79,7 @@ const SECTIONS: &[Section] = &[
     section("clients", "Clients", state::clients),
     section("memory", "Memory", state::memory),
     section("persistence", "Persistence", state::persistence),
+    section("threads", "Threads", counters::threads),
     section("stats", "Stats", counters::stats),
     section("replication", "Replication", state::replication),
     section("cpu", "CPU", state::cpu),
@@ -86,6 +89,7 @@ const SECTIONS: &[Section] = &[
     on_demand("latencystats", "Latencystats", counters::latencies),
     section("cluster", "Cluster", |_, lines| lines.field("cluster_enabled", 0)),
     section("keyspace", "Keyspace", state::keyspace),
+    section("keysizes", "Keysizes", keysizes::keysizes),
     Section { name: "debug", title: "Debug", shown: Shown::Alone, write: counters::debug },
 ];
 

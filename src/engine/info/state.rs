@@ -64,9 +64,7 @@ pub(super) fn clients(source: &Source, lines: &mut Lines) {
     let Source { server, keys } = source;
     let count = |wanted: fn(&Client) -> bool| server.clients.iter().filter(|client| wanted(client)).count();
     let largest = |size: fn(&Client) -> usize| server.clients.iter().map(size).max().unwrap_or(0);
-    // The loader is a client to the engine, but nobody is connected.
-    let loader = usize::from(server.persistence.loading.is_some());
-    lines.field("connected_clients", server.clients.len() - loader);
+    lines.field("connected_clients", server.connected_clients());
     lines.zeros(&["cluster_connections"]);
     lines.field("maxclients", server.config.maxclients);
     lines.field("client_recent_max_input_buffer", largest(|client| client.query.capacity()));
