@@ -147,10 +147,10 @@ mod tests {
     #[test]
     fn small_keyspaces_are_counted_at_once_and_large_ones_in_slices() {
         let mut engine = Engine::new(Config::default(), Host::default(), 7, Now::default());
-        engine.keyspace.add(b"empty", Value::String(Vec::new().into()));
-        engine.keyspace.add(b"five", Value::String(b"12345".to_vec().into()));
+        engine.keyspace.add(b"empty", Value::String(Vec::new()));
+        engine.keyspace.add(b"five", Value::String(b"12345".to_vec()));
         engine.keyspace.add(b"number", Value::Int(-12_345_678));
-        engine.keyspace.add(b"large", Value::String(vec![0; 5000].into()));
+        engine.keyspace.add(b"large", Value::String(vec![0; 5000]));
         assert_eq!(shown(&engine), "# Keysizes\r\ndb0_distrib_strings_sizes:0=1,4=1,8=1,4K=1\r\n");
         for n in 0..2 * AT_ONCE {
             engine.keyspace.add(format!("k{n}").as_bytes(), Value::Int(1));
