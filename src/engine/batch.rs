@@ -77,10 +77,10 @@ impl Batch {
     }
 
     /// Reads the requests from `at` on, if none are left. `renamed`: names do not mean what they mean to
-    /// everybody.
-    pub fn read(&mut self, bytes: &[u8], mut at: usize, keys: &Keyspace, db: usize, renamed: bool) {
+    /// everybody. How many keys it asked memory for.
+    pub fn read(&mut self, bytes: &[u8], mut at: usize, keys: &Keyspace, db: usize, renamed: bool) -> usize {
         if self.next < self.requests.len() {
-            return;
+            return 0;
         }
         self.clear();
         while self.requests.len() < MOST {
@@ -95,6 +95,7 @@ impl Batch {
         if self.requests.len() > 1 {
             self.fetch(bytes, keys, db);
         }
+        self.hashed.len()
     }
 
     /// Asks for the memory that the requests will look at.

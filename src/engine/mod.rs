@@ -282,7 +282,9 @@ impl Engine {
             let Some(client) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
             let unauthenticated = self.server.auth_required(id);
             if !decoder.is_midway() && !unauthenticated {
-                batch.read(bytes, at, &self.keyspace, client.db, !self.server.renames.is_empty());
+                let fetched = batch.read(bytes, at, &self.keyspace, client.db, !self.server.renames.is_empty());
+                self.server.stats.prefetch_batches += u64::from(fetched > 0);
+                self.server.stats.prefetch_keys += fetched as u64;
             }
             if let Some(next) = batch.next(bytes) {
                 self.keyspace.set_hashed(next.hashed(bytes));

@@ -199,6 +199,9 @@ pub struct Stats {
     /// Memory is above `maxmemory`.
     pub over_memory: Spell,
     pub turns: Turns,
+    /// Pipelines whose keys were fetched ahead, and how many keys.
+    pub prefetch_batches: u64,
+    pub prefetch_keys: u64,
     /// Payloads of RESTORE that were checked in depth.
     pub payloads_checked: u64,
     pub peak_input_buffer: usize,
@@ -238,6 +241,8 @@ impl Default for Stats {
             peak_memory_at: 0,
             over_memory: Spell::default(),
             turns: Turns::default(),
+            prefetch_batches: 0,
+            prefetch_keys: 0,
             payloads_checked: 0,
             peak_input_buffer: 0,
             peak_output_buffer: 0,

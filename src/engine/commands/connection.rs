@@ -198,7 +198,8 @@ fn speak(call: &mut Call, protocol: Protocol) {
 fn greet(call: &mut Call) {
     let id = call.client().id;
     let (reply, config) = (&mut *call.reply, &call.server.config);
-    reply.map(7);
+    let zone = &config.availability_zone;
+    reply.map(7 + usize::from(!zone.is_empty()));
     reply.bulk(b"server");
     reply.bulk(&config.haversack_server_name);
     reply.bulk(b"version");
@@ -211,6 +212,10 @@ fn greet(call: &mut Call) {
     reply.bulk(b"standalone");
     reply.bulk(b"role");
     reply.bulk(b"master");
+    if !zone.is_empty() {
+        reply.bulk(b"availability_zone");
+        reply.bulk(zone);
+    }
     reply.bulk(b"modules");
     reply.array(0);
 }

@@ -177,7 +177,7 @@ parameters! {
     appendonly: bool = false, Kind::Bool, Rw, Host;
     auto_aof_rewrite_min_size: u64 = 64 << 20, memory(0), Rw, Host;
     auto_aof_rewrite_percentage: u32 = 100, int(0, I32), Rw, Host;
-    availability_zone: Text = text(""), TEXT, Rw, Nobody;
+    availability_zone: Text = text(""), TEXT, Rw, Engine;
     bgsave_cpulist: Text = text(""), TEXT, Immutable, Nobody => ["bgsave_cpulist"];
     bind: Vec<Text> = vec![text("*"), text("-::*")], Kind::Many, Rw, Host;
     bind_source_addr: Text = text(""), TEXT, Rw, Nobody;
@@ -278,8 +278,8 @@ parameters! {
     maxmemory_eviction_tenacity: u32 = 10, int(0, 100), Rw, Engine;
     maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction, Kind::Choice, Rw, Engine;
     maxmemory_samples: u32 = 5, int(1, 64), Rw, Engine;
-    min_replicas_max_lag: u32 = 10, int(0, I32), Rw, Nobody => ["min-slaves-max-lag"];
-    min_replicas_to_write: u32 = 0, int(0, I32), Rw, Nobody => ["min-slaves-to-write"];
+    min_replicas_max_lag: u32 = 10, int(0, I32), Rw, Engine => ["min-slaves-max-lag"];
+    min_replicas_to_write: u32 = 0, int(0, I32), Rw, Engine => ["min-slaves-to-write"];
     mptcp: bool = false, Kind::Bool, Immutable, Nobody, hidden;
     no_appendfsync_on_rewrite: bool = false, Kind::Bool, Rw, Host;
     notify_keyspace_events: NotifyFlags = NotifyFlags::NONE, Kind::One, Rw, Engine;

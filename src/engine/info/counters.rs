@@ -14,7 +14,12 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("instantaneous_ops_per_sec", stats.ops_rate.per_second());
     lines.field("total_net_input_bytes", stats.net_input);
     lines.field("total_net_output_bytes", stats.net_output);
-    lines.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    lines.zeros(&[
+        "total_net_repl_input_bytes",
+        "total_net_repl_output_bytes",
+        "total_net_cluster_slot_import_bytes",
+        "total_net_cluster_slot_export_bytes",
+    ]);
     lines.field("instantaneous_input_kbps", kilobytes(stats.input_rate.per_second()));
     lines.field("instantaneous_output_kbps", kilobytes(stats.output_rate.per_second()));
     lines.field("instantaneous_input_repl_kbps", kilobytes(0));
@@ -55,7 +60,17 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("total_forks", server.persistence.snapshots_begun);
     lines.field("total_reads_processed", stats.reads);
     lines.field("total_writes_processed", stats.writes);
-    lines.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    lines.zeros(&[
+        "io_threaded_reads_processed",
+        "io_threaded_writes_processed",
+        "io_threaded_freed_objects",
+        "io_threaded_accept_processed",
+        "io_threaded_poll_processed",
+    ]);
+    // No other thread is needed for it: see `engine::batch`.
+    lines.field("io_threaded_total_prefetch_batches", stats.prefetch_batches);
+    lines.field("io_threaded_total_prefetch_entries", stats.prefetch_keys);
+    lines.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
     lines.field("dump_payload_sanitizations", stats.payloads_checked);
     lines.field("eventloop_cycles", stats.turns.count);
     lines.field("eventloop_duration_sum", stats.turns.nanos / 1000);
@@ -64,7 +79,13 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     let turn_nanos = stats.turn_nanos_rate.per_second().checked_div(stats.turn_rate.per_second());
     lines.field("instantaneous_eventloop_duration_usec", turn_nanos.unwrap_or(0) / 1000);
     lines.field("acl_access_denied_auth", stats.auth_failures);
-    lines.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
+    lines.zeros(&[
+        "acl_access_denied_cmd",
+        "acl_access_denied_key",
+        "acl_access_denied_channel",
+        "acl_access_denied_tls_cert",
+        "acl_access_denied_db",
+    ]);
     lines.field("unexpected_error_replies", stats.unexpected_errors);
     lines.field("total_error_replies", stats.error_replies);
     lines.field("client_query_buffer_limit_disconnections", stats.query_limit_disconnections);

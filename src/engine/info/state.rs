@@ -37,6 +37,8 @@ pub(super) fn server(source: &Source, lines: &mut Lines) {
     lines.field("uptime_in_days", uptime / 86_400);
     lines.field("hz", config.hz);
     lines.field("configured_hz", config.hz);
+    lines.field("clients_hz", config.hz);
+    lines.field("availability_zone", String::from_utf8_lossy(&config.availability_zone));
     lines.field("lru_clock", lru_clock(server.now));
     lines.field("executable", &host.executable);
     lines.field("config_file", &host.config_file);
@@ -212,11 +214,12 @@ pub(super) fn memory(source: &Source, lines: &mut Lines) {
         "mem_not_counted_for_evict",
         "mem_replication_backlog",
         "mem_total_replication_buffers",
+        "mem_replicas_repl_buffer",
         "mem_replica_full_sync_buffer",
         "mem_clients_slaves",
     ]);
     lines.field("mem_clients_normal", memory.clients);
-    lines.zeros(&["mem_cluster_links"]);
+    lines.zeros(&["mem_cluster_links", "mem_cluster_slot_import", "mem_cluster_slot_export"]);
     lines.field("mem_aof_buffer", memory.log_buffer);
     lines.field("mem_allocator", server.host.allocator);
     lines.zeros(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"]);
@@ -270,6 +273,7 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
     lines.field("aof_rewrites_consecutive_failures", it.failed_rewrites_in_a_row);
     lines.field("aof_last_write_status", status(it.log_error.is_none()));
     lines.field("aof_last_cow_size", it.last_rewrite_early_bytes);
+    lines.zeros(&["slot_migration_fork_in_progress"]);
     lines.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
     if it.log_enabled {
         lines.field("aof_current_size", it.log_current_bytes);
