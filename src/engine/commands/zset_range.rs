@@ -197,7 +197,7 @@ pub fn zrangestore(call: &mut Call) -> Outcome {
         // As in Redis only a range of ranks is known to be long: the others start small, which turns -0 into 0.
         let hint = if matches!(query.bounds, Bounds::Ranks { .. }) { ranks.len() } else { 0 };
         stored = Zset::with_hint(seed, hint, 0, limits);
-        for (member, score) in zset.range(ranks, false) {
+        for (member, score) in zset.range(ranks, query.reverse) {
             stored.insert(member.bytes(&mut IntBuf::new()), score, limits);
         }
     }
