@@ -230,6 +230,7 @@ fn the_first_base_of_a_log_is_waited_for_and_given_up() {
     assert!(info(&mut client).contains("aof_rewrite_in_progress:1"));
     server.signal("TERM");
     wait_until("the refusal", || server.log().contains("Writing initial AOF, can't exit"));
+    assert!(client.ask("SHUTDOWN").starts_with("-ERR Errors trying to SHUTDOWN"));
     do_all(&mut client, &["CONFIG SET appendonly no"]);
     assert!(info(&mut client).contains("aof_rewrite_in_progress:0"));
     do_all(&mut client, &["CONFIG SET rdb-key-save-delay 0", "CONFIG SET appendonly yes"]);

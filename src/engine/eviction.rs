@@ -123,7 +123,6 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
     }
     let samples = server.config.maxmemory_samples as usize;
     let selected = keys.db;
-    let mut evicted = false;
     let began = (server.host.stopwatch_ns)();
     let mut steps = match server.config.maxmemory_eviction_tenacity {
         100 => u64::MAX,
@@ -143,12 +142,10 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
         };
         keys.db = db;
         server.watch_latency("eviction-del", |_| keys.evict(&key));
-        evicted = true;
     }
     keys.db = selected;
     keys.effects.set_apart();
     server.note_latency("eviction-cycle", (server.host.stopwatch_ns)().saturating_sub(began));
-    server.stats.eviction_cycles += u64::from(evicted);
     let over = over(server);
     if !over {
         server.stats.over_memory.end(server.now.mono);

@@ -109,6 +109,11 @@ pub enum ExpiryMode {
     Ignore,
 }
 
+/// Where bytes lie: the same place is the same key for as long as it is borrowed.
+fn place(key: &[u8]) -> (usize, usize) {
+    (key.as_ptr().addr(), key.len())
+}
+
 /// A client that watches a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Watcher {
@@ -181,8 +186,8 @@ pub struct Keyspace {
     /// Large values on their way out, freed in slices by the tick.
     pub garbage: Vec<Garbage>,
     seed: u64,
-    /// Keys of the command under way, with their hashes. Only compared, never read.
-    hashed: Vec<(*const [u8], u64)>,
+    /// Keys of the command under way, by address and length, with their hashes.
+    hashed: Vec<((usize, usize), u64)>,
     /// The one that was asked for last.
     next_hashed: Cell<usize>,
 }
@@ -215,7 +220,7 @@ impl Keyspace {
         let next = self.next_hashed.get();
         for at in next..self.hashed.len().min(next + 2) {
             let (known, hash) = self.hashed[at];
-            if std::ptr::eq(known, key) {
+            if known == place(key) {
                 self.next_hashed.set(at);
                 return hash;
             }
@@ -227,7 +232,7 @@ impl Keyspace {
     #[inline]
     pub(super) fn set_hashed<'a>(&mut self, hashed: impl Iterator<Item = (&'a [u8], u64)>) {
         self.hashed.clear();
-        self.hashed.extend(hashed.map(|(key, hash)| (std::ptr::from_ref(key), hash)));
+        self.hashed.extend(hashed.map(|(key, hash)| (place(key), hash)));
         self.next_hashed.set(0);
     }
 
@@ -601,11 +606,15 @@ impl Keyspace {
         let (first, second) = (&mut low[a.min(b)], &mut high[0]);
         std::mem::swap(&mut first.watched, &mut second.watched);
         std::mem::swap(&mut first.awaited, &mut second.awaited);
-        for db in [a, b] {
-            let mut awaited: Vec<Box<[u8]>> = self.dbs[db].awaited.keys().cloned().collect();
-            awaited.sort_unstable();
-            self.effects.ready.extend(awaited.into_iter().map(|key| (db, key)));
-        }
+        self.wake_all(a);
+        self.wake_all(b);
+    }
+
+    /// Gives everybody who waits for keys of a db a chance.
+    fn wake_all(&mut self, db: usize) {
+        let mut awaited: Vec<Box<[u8]>> = self.dbs[db].awaited.keys().cloned().collect();
+        awaited.sort_unstable();
+        self.effects.ready.extend(awaited.into_iter().map(|key| (db, key)));
     }
 
     /// Takes the keys of another keyspace in place of all of its own. No walk may be under way.
@@ -620,9 +629,7 @@ impl Keyspace {
             (mine.table, mine.expires, mine.field_expires) = (theirs.table, theirs.expires, theirs.field_expires);
             // What is there now is not what was there.
             self.touch_all(db, Some(db));
-            let mut awaited: Vec<Box<[u8]>> = self.dbs[db].awaited.keys().cloned().collect();
-            awaited.sort_unstable();
-            self.effects.ready.extend(awaited.into_iter().map(|key| (db, key)));
+            self.wake_all(db);
         }
     }
 

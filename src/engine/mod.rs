@@ -425,6 +425,39 @@ const PROTECTED: &str = "DENIED Haversack is in protected mode: no password is s
 mod tests {
     use super::*;
 
+    /// What comes out when these requests come in pieces of `size` bytes.
+    fn replies(requests: &[u8], size: usize) -> Vec<u8> {
+        let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());
+        let now = Now::default();
+        let id = engine.connect(now, Peer { local: true, ..Peer::default() });
+        let (mut outbox, mut sent) = (Outbox::default(), Vec::new());
+        for piece in requests.chunks(size) {
+            engine.receive(now, id, piece);
+            engine.drain(&mut outbox);
+            outbox.sends.drain(..).for_each(|(_, bytes)| sent.extend(bytes));
+            outbox.asks.clear();
+        }
+        sent
+    }
+
+    #[test]
+    fn requests_read_ahead_answer_as_single_ones_do() {
+        let lines = "SET a 1|set b 2|MGET a b c|SELECT 1|GET a|MSET a 3 b 4 a 5|SWAPDB 0 1|MGET a b|NOSUCH x|GET|\
+            MULTI|INCR a|SELECT 1|GET a|EXEC|DEL a b|WATCH a|RENAME a b|LPUSH l 1 2 3|BLPOP l 0|LMOVE l m LEFT LEFT|\
+            OBJECT ENCODING m|CONFIG SET maxmemory-samples 7|RESET|MGET a b c d e f g h i j k l m n o p q r s t u v|\
+            GET a|QUIT|GET never";
+        let mut requests = Vec::new();
+        for line in lines.split('|') {
+            let words = line.split(' ').map(str::as_bytes).collect::<Vec<_>>();
+            crate::resp::encode_command(words, &mut requests);
+        }
+        let at_once = replies(&requests, requests.len());
+        assert!(at_once.starts_with(b"+OK\r\n+OK\r\n*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n"));
+        for size in [1, 7, 64, 300] {
+            assert_eq!(String::from_utf8_lossy(&replies(&requests, size)), String::from_utf8_lossy(&at_once), "{size}");
+        }
+    }
+
     #[test]
     fn a_command_goes_in_and_a_reply_comes_out() {
         let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());

@@ -200,13 +200,14 @@ impl Server {
         ticket
     }
 
-    /// Starts to leave. `save`: take a snapshot first, or `None` for what the save points say.
-    pub fn begin_shutdown(&mut self, save: Option<bool>, force: bool) {
+    /// Starts to leave; false if that is refused. `save`: take a snapshot first, or `None` for what the save points
+    /// say.
+    pub fn begin_shutdown(&mut self, save: Option<bool>, force: bool) -> bool {
         self.log(LogLevel::Warning, "User requested shutdown...");
         // Without its base the log is nothing that could be loaded.
         if self.persistence.log_enabled && !self.persistence.log_has_base && !force {
             self.log(LogLevel::Warning, "Writing initial AOF, can't exit. SHUTDOWN FORCE leaves without it.");
-            return;
+            return false;
         }
         // Half a dataset is never saved over a whole one.
         let save = save.unwrap_or(!self.config.save.0.is_empty()) && self.persistence.loading.is_none();
@@ -218,6 +219,7 @@ impl Server {
         } else {
             self.sync_before_leaving();
         }
+        true
     }
 
     /// Gives up a shutdown that waits; false if there is none.
@@ -274,6 +276,7 @@ impl Engine {
         self.set_log_enabled(false);
         let persistence = &mut self.server.persistence;
         persistence.rewrite_scheduled = false;
+        persistence.log_error = None;
         persistence.wanted.take_if(|(kind, _)| *kind == SnapshotKind::LogBase);
         if persistence.snapshot == Some(SnapshotKind::LogBase) {
             self.server.log(LogLevel::Notice, "Killing AOF child: the log is off, nobody waits for its new base.");
@@ -423,10 +426,9 @@ impl Engine {
     pub(super) fn follow_termination(&mut self) {
         let Some((save, force)) = self.server.termination.take() else { return };
         if self.server.shutdown.is_none() {
-            self.server.begin_shutdown(save, force);
-            self.start_wanted_snapshot();
-            if self.server.shutdown.is_none() {
-                self.shutdown_failed();
+            match self.server.begin_shutdown(save, force) {
+                true => self.start_wanted_snapshot(),
+                false => self.shutdown_failed(),
             }
         }
     }
@@ -454,7 +456,6 @@ impl Engine {
         self.server.shutdown = None;
         self.server
             .log(LogLevel::Warning, "Errors trying to shut down the server. Check the lines above for the cause.");
-        self.server.shutdown = None;
         for id in self.blocked_clients(|cause| *cause == Cause::Shutdown) {
             self.release(id, |reply| reply.error("ERR Errors trying to SHUTDOWN. Check logs."));
         }

@@ -8,7 +8,7 @@ use super::batch::Batch;
 use super::blocking::Blocking;
 use super::client::{ClientId, Clients, ReplyMode};
 use super::commands::Renames;
-use super::config::Config;
+use super::config::{Config, OutputLimit};
 use super::error::Error;
 use super::host::{Ask, Host, LogLevel, Ticket};
 use super::info::Census;
@@ -295,12 +295,18 @@ impl Server {
         }
     }
 
+    /// What a client's class may leave unsent.
+    pub fn output_limit(&self, id: ClientId) -> OutputLimit {
+        let limits = &self.config.client_output_buffer_limit;
+        let pubsub = self.clients.find(id).is_some_and(|client| client.is_subscriber() && !client.is_monitor);
+        if pubsub { limits.pubsub } else { limits.normal }
+    }
+
     /// Closes a client whose unsent replies are more than its class may have.
     pub fn check_output_limit(&mut self, id: ClientId) {
-        let now = self.now.mono;
+        let (now, limit) = (self.now.mono, self.output_limit(id));
+        let password = !self.config.requirepass.is_empty();
         let Some(client) = self.clients.find_mut(id) else { return };
-        let limits = &self.config.client_output_buffer_limit;
-        let limit = if client.is_subscriber() && !client.is_monitor { limits.pubsub } else { limits.normal };
         let bytes = client.output_bytes() as u64;
         let soft = limit.soft_bytes > 0 && bytes >= limit.soft_bytes;
         let since = match (soft, client.over_soft_limit) {
@@ -314,7 +320,7 @@ impl Server {
                 now
             }
         };
-        let stranger = !client.authenticated && bytes > UNAUTHENTICATED_REPLY_BYTES;
+        let stranger = password && !client.authenticated && bytes > UNAUTHENTICATED_REPLY_BYTES;
         let too_long = soft && now.ms_since(since) >= limit.soft_seconds.saturating_mul(1000);
         if !client.doomed && ((limit.hard_bytes > 0 && bytes >= limit.hard_bytes) || too_long || stranger) {
             self.stats.output_limit_disconnections += 1;

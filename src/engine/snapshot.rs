@@ -1,8 +1,8 @@
 //! The snapshot walk: a point-in-time picture of all keys, taken in slices while commands go on.
 //!
 //! No fork. The walk visits every db in the order of its table's positions and turns each entry into RDB
-//! bytes, or into commands where the log is to have no snapshot in front. An entry that it has not reached is given to it by the keyspace door before it changes or goes,
-//! and marked; entries added after the cut are marked too; the walk passes marked entries over and takes
+//! bytes, or into commands where the log is to have no snapshot in front. An entry that it has not reached is
+//! given to it by the keyspace door before it changes or goes, and marked; entries added after the cut are marked too; the walk passes marked entries over and takes
 //! the mark away. FLUSHALL hands the old table over. So the picture is exactly that of the cut, with
 //! bounded memory, and it works in a browser.
 //!

@@ -212,9 +212,6 @@ pub struct Stats {
     pub output_rate: Rate,
     pub turn_rate: Rate,
     pub turn_nanos_rate: Rate,
-    pub expire_cycle_cpu_ns: u64,
-    pub expired_time_cap_reached: u64,
-    pub eviction_cycles: u64,
     /// Whether `latency-tracking` is on.
     pub track_latency: bool,
 }
@@ -252,9 +249,6 @@ impl Default for Stats {
             output_rate: Rate::default(),
             turn_rate: Rate::default(),
             turn_nanos_rate: Rate::default(),
-            expire_cycle_cpu_ns: 0,
-            expired_time_cap_reached: 0,
-            eviction_cycles: 0,
             track_latency: true,
         }
     }

@@ -66,8 +66,8 @@ pub struct Pump {
     pub(super) engine: Engine,
     pub(super) storage: Storage,
     pub(super) loader: Option<Loader>,
-    /// Who waits for the log to be loaded again.
-    pub(super) reloading: Option<Ticket>,
+    /// Who waits for something to be loaded again, and for what.
+    pub(super) reloading: Option<(Ticket, SnapshotKind)>,
     pub(super) files: Files,
     /// Connections with replies that wait for the log, by the offset they wait for.
     held: VecDeque<(u64, u32)>,
@@ -151,7 +151,7 @@ impl Pump {
         let started = plan
             .and_then(|plan| Loader::start(plan, Some(flush), &mut self.engine, now, self.storage_source.flag.clone()));
         match started {
-            Ok(loader) => (self.loader, self.reloading) = (Some(loader), Some(ticket)),
+            Ok(loader) => (self.loader, self.reloading) = (Some(loader), Some((ticket, kind))),
             Err(reason) => self.engine.report(now, Report::Done { ticket, result: Err(reason.into()) }),
         }
         self.storage_source.flag.raise();
@@ -250,10 +250,10 @@ impl Pump {
         }
         self.loader = None;
         match self.reloading.take() {
-            Some(ticket) => {
+            Some((ticket, kind)) => {
                 self.engine.report(now, Report::Done { ticket, result: Ok(()) });
                 // The log says nothing of a snapshot that was loaded.
-                if self.engine.is_logging() {
+                if kind == SnapshotKind::Rdb && self.engine.is_logging() {
                     self.engine.rewrite_log(now);
                 }
             }

@@ -481,6 +481,41 @@ mod tests {
 
     type Outcome = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
 
+    #[test]
+    fn the_short_way_reads_what_the_decoder_reads_or_nothing() {
+        let texts: [&[u8]; 12] = [
+            b"*1\r\n$4\r\nPING\r\n",
+            b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$12\r\nabcdefghijkl\r\n*1\r\n",
+            b"*0\r\n",
+            b"*-1\r\n",
+            b"PING\r\n",
+            b"*1\r\n$01\r\na\r\n",
+            b"*1\r\n$-1\r\n",
+            b"*1\r\n:1\r\n",
+            b"*100\r\n$1\r\na\r\n",
+            b"*1\r\n$1000\r\n",
+            b"*1\rX$1\rXaXX",
+            b"",
+        ];
+        let mut read = 0;
+        for text in texts {
+            for end in 0..=text.len() {
+                let mut spans = vec![Span { start: 9, end: 9 }];
+                let Some(next) = usual_command(&text[..end], 0, &mut spans) else {
+                    assert_eq!(spans.len(), 1, "nothing is left behind");
+                    continue;
+                };
+                let mut decoder = Decoder::new();
+                let step = decoder.decode(&text[..end], &Limits::default());
+                assert_eq!(step, Ok(Step::Command { consumed: next }));
+                let args: Vec<&[u8]> = Args::new(text, &spans[1..]).iter().collect();
+                assert_eq!(args, decoder.args(text).iter().collect::<Vec<_>>());
+                read += 1;
+            }
+        }
+        assert!(read > 3);
+    }
+
     /// Feeds `input` in the given cuts, as a connection would.
     fn run(input: &[u8], cut: impl Fn(usize) -> usize, limits: &Limits) -> Outcome {
         let mut decoder = Decoder::new();

@@ -296,7 +296,7 @@ fn hrandfield(call: &mut Call) -> Outcome {
         _ => None,
     });
     let mut random = || rng.next();
-    let limit = call.server.config.client_output_buffer_limit.normal.hard_bytes;
+    let limit = call.server.output_limit(call.id).hard_bytes;
     match (found, count) {
         (None, None) => call.reply.null(),
         (None, Some(_)) => call.reply.array(0),

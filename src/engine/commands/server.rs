@@ -278,7 +278,9 @@ fn shutdown(call: &mut Call) -> Outcome {
     if call.server.shutdown.is_none() {
         // What is being loaded is not all there is.
         let save = if call.server.persistence.loading.is_some() { Some(false) } else { save };
-        call.server.begin_shutdown(save, force);
+        if !call.server.begin_shutdown(save, force) {
+            return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
+        }
     }
     call.block_on(Cause::Shutdown, MonoTime::NEVER);
     Ok(())

@@ -21,16 +21,24 @@ const DUMP_FRAME: usize = 1 + 2 + 8;
 
 /// How a value is kept, in one line.
 pub fn object(call: &mut Call) -> Outcome {
+    let fast = call.args.len() > 3 && call.word(3, "FAST");
+    if call.args.len() > 3 && !fast {
+        return Err(Error::Syntax);
+    }
     let compress = call.server.config.rdbcompression;
     let access = AccessPolicy::new(&call.keys.settings, call.keys.now, true);
     let fill = call.keys.settings.list.fill;
     let compressed = u8::from(call.keys.settings.list.compress_depth != 0);
     let entry = call.keys.peek(call.args.at(2)).ok_or(Error::NoSuchKey)?;
+    // FAST leaves out what has to be worked out.
+    let length = match fast {
+        true => String::new(),
+        false => format!(" serializedlength:{}", rdb::dump(entry.value(), compress).len() - DUMP_FRAME),
+    };
     let mut text = format!(
-        "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        "Value at:{:p} refcount:1 encoding:{}{length} lru:{} lru_seconds_idle:{}",
         entry.key().as_ptr(),
         encoding(entry),
-        rdb::dump(entry.value(), compress).len() - DUMP_FRAME,
         entry.access(),
         access.idle_seconds(entry.access()),
     );
