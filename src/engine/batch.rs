@@ -121,6 +121,29 @@ impl Batch {
                 entry.prefetch();
             }
         }
+        self.fetch_elements(bytes, keys, db);
+    }
+
+    /// The same within large collections, for the first element that each request names.
+    fn fetch_elements(&self, bytes: &[u8], keys: &Keyspace, db: usize) {
+        let mut found = [const { None }; MOST];
+        for (request, found) in self.requests.iter().zip(&mut found) {
+            let Some(element_at) = request.command.and_then(|command| commands::table().row(command).element_at())
+            else {
+                continue;
+            };
+            let spans = &self.spans[request.spans.0 as usize..request.spans.1 as usize];
+            let keys_of = &self.hashed[request.hashed.0 as usize..request.hashed.1 as usize];
+            if let Some((_, hash)) = keys_of.first()
+                && let Some(Span { start, end }) = spans.get(element_at)
+                && let Some(entry) = keys.dbs[db].table.candidate(*hash)
+            {
+                *found = entry.fetch_place(&bytes[*start..*end]).map(|hash| (entry, hash));
+            }
+        }
+        for (entry, hash) in found.iter().flatten() {
+            entry.fetch_found(*hash);
+        }
     }
 
     /// The next request; `bytes` are those it was read from.

@@ -7,7 +7,7 @@ use crate::resp::{Args, Reply};
 
 use super::blocking::{Blocked, Cause};
 use super::call::{Call, Mode};
-use super::client::{ClientId, ReplyMode};
+use super::client::{Client, ClientId, ReplyMode};
 use super::commands::{self, Unresolved};
 use super::effects::Propagate;
 use super::error::Error;
@@ -25,6 +25,53 @@ impl Engine {
         self.server.current = Some(id);
         let wait = accept(&mut self.keyspace, &mut self.server, id, args, command, reply);
         self.finish_command(id, args, reply, start, wait);
+    }
+
+    /// Whether nothing stands between a client and a plain command ([`Spec::is_plain`]): the checks of `accept`
+    /// would pass, nothing would be held back or queued, and no reply be left out. A plain command leaves it so,
+    /// and a pipeline asks once instead of a dozen times for each request: a quarter of the instructions of GET.
+    pub(super) fn is_unhindered(&self, id: ClientId) -> bool {
+        let server = &self.server;
+        let usual_client = |client: &Client| {
+            (client.authenticated || server.config.requirepass.is_empty())
+                && client.multi.is_none()
+                && client.reply_mode == ReplyMode::On
+                && !client.is_subscriber()
+                && !client.is_monitor
+        };
+        server.clients.find(id).is_some_and(usual_client)
+            && server.config.maxmemory == 0
+            && server.pause.is_none()
+            && !server.config.import_mode
+            && server.persistence.loading.is_none()
+            && server.persistence.check_writable(&server.config).is_ok()
+    }
+
+    /// Runs a plain command of a client that is unhindered: [`execute`](Self::execute) without what it would find
+    /// to be as usual.
+    #[inline]
+    pub(super) fn execute_plain(&mut self, id: ClientId, args: Args, command: u16, reply: &mut Reply) {
+        let spec = commands::table().row(command);
+        if !spec.arity_fits(args.len()) {
+            return self.execute(id, args, Some(command), reply);
+        }
+        let (keys, server) = (&mut self.keyspace, &mut self.server);
+        server.current = Some(id);
+        let client = &mut server.clients[id];
+        client.last_command = Some(command);
+        keys.db = client.db;
+        keys.no_touch = client.no_touch;
+        let mode = Mode::Direct;
+        let start = reply.buf.len();
+        let mut call =
+            Call { args, reply, keys, server, id, spec, command, mode, wait: None, deadline: MonoTime::NEVER };
+        invoke(&mut call);
+        debug_assert!(call.wait.is_none(), "{} does not wait", spec.full_name);
+        debug_assert!(self.server.deferred.buf.is_empty(), "nothing is pushed to a client without subscriptions");
+        if !self.keyspace.effects.is_quiet() || self.server.persistence.wanted.is_some() {
+            return self.settle(id, reply, start);
+        }
+        self.server.current = None;
     }
 
     /// Runs a waiting client's command again. True if it does not wait any more.

@@ -411,6 +411,29 @@ impl Entry {
         prefetch(self.0.as_ptr());
     }
 
+    /// Asks for the memory in which the value, a large collection, looks for this element. Gives its hash, for
+    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    #[inline]
+    pub fn fetch_place(&self, element: &[u8]) -> Option<u64> {
+        match self.value() {
+            ValueRef::Set(set) => set.fetch_place(element),
+            ValueRef::Hash(hash) => hash.fetch_place(element),
+            ValueRef::Zset(zset) => zset.fetch_place(element),
+            _ => None,
+        }
+    }
+
+    /// Asks for the memory of the element with this hash.
+    #[inline]
+    pub fn fetch_found(&self, hash: u64) {
+        match self.value() {
+            ValueRef::Set(set) => set.fetch_found(hash),
+            ValueRef::Hash(fields) => fields.fetch_found(hash),
+            ValueRef::Zset(zset) => zset.fetch_found(hash),
+            _ => {}
+        }
+    }
+
     /// Whether a running walk has already taken this entry (or must not take it).
     pub fn is_marked(&self) -> bool {
         self.meta() & MARKED != 0

@@ -278,6 +278,8 @@ impl Engine {
         let queued = self.server.resumed.len();
         let (mut at, mut wanted) = (0, 0);
         self.server.running_bytes = bytes.len();
+        // Found out when it matters first, and again after whatever may change it.
+        let mut unhindered = None;
         while at < bytes.len() {
             let Some(client) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
             let unauthenticated = self.server.auth_required(id);
@@ -288,13 +290,25 @@ impl Engine {
             }
             if let Some(next) = batch.next(bytes) {
                 self.keyspace.set_hashed(next.hashed(bytes));
-                self.execute(id, next.args, next.command, &mut reply);
+                match next.command {
+                    Some(command)
+                        if commands::table().row(command).is_plain()
+                            && *unhindered.get_or_insert_with(|| self.is_unhindered(id)) =>
+                    {
+                        self.execute_plain(id, next.args, command, &mut reply);
+                    }
+                    command => {
+                        self.execute(id, next.args, command, &mut reply);
+                        unhindered = None;
+                    }
+                }
                 self.keyspace.set_hashed(std::iter::empty());
                 at = next.end;
             } else {
                 match decoder.decode(&bytes[at..], &Limits { max_bulk_len, unauthenticated }) {
                     Ok(Step::Command { consumed }) => {
                         self.execute(id, decoder.args(&bytes[at..]), None, &mut reply);
+                        unhindered = None;
                         at += consumed;
                     }
                     Ok(Step::Empty { consumed }) => {

@@ -390,6 +390,28 @@ impl Spec {
         self
     }
 
+    /// Whether it only reads or writes keys: it never waits, and what may hinder a client's commands (a
+    /// transaction, a subscription, a pause …) is after it as it was before.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.flags & (READONLY | WRITE) != 0
+            && self.flags & (BLOCKING | ADMIN | PUBSUB | NOSCRIPT | PROTECTED | NO_AUTH) == 0
+            && self.subcommands.is_empty()
+    }
+
+    /// Where the first element of a collection stands that the command looks for, if it does. A guess by the
+    /// group, for what asks for memory ahead.
+    #[inline]
+    pub fn element_at(&self) -> Option<usize> {
+        match self.group {
+            Group::Set | Group::Hash => Some(2),
+            // Behind the score or the increment.
+            Group::SortedSet if self.flags & (WRITE | DENYOOM) == WRITE | DENYOOM => Some(3),
+            Group::SortedSet => Some(2),
+            _ => None,
+        }
+    }
+
     /// Where keys stand, if that does not hang on the arguments: the first, and the distance to the next up to
     /// the end; 0 if one is all.
     #[inline]

@@ -204,6 +204,24 @@ impl Hash {
         }
     }
 
+    /// Asks for the memory in which a large hash looks for this field. Gives its hash, for
+    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    #[inline]
+    pub fn fetch_place(&self, name: &[u8]) -> Option<u64> {
+        match &self.0 {
+            Form::Packed(_) => None,
+            Form::Large(large) => Some(large.fetch_place(name)),
+        }
+    }
+
+    /// Asks for the memory of the field with this hash.
+    #[inline]
+    pub fn fetch_found(&self, hash: u64) {
+        if let Form::Large(large) = &self.0 {
+            large.fetch_found(hash);
+        }
+    }
+
     /// The value of a field.
     pub fn get(&self, name: &[u8]) -> Option<Item<'_>> {
         self.field(name).map(|field| field.value)

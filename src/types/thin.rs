@@ -7,6 +7,7 @@
 //! `n` (seven bits a byte, lowest first, the high bit set on all but the last), followed by exactly
 //! `n` initialized bytes and nothing else.
 
+use crate::types::prefetch::prefetch;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -53,6 +54,12 @@ pub fn read_varint(bytes: &[u8]) -> (usize, usize) {
 }
 
 impl ThinBytes {
+    /// Asks for the memory of the bytes.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
+    }
+
     /// A copy of these bytes.
     pub fn new(bytes: &[u8]) -> ThinBytes {
         ThinBytes::concat(&[bytes])

@@ -106,6 +106,12 @@ impl Member {
         unsafe { self.0.cast::<f64>().write(score) }
     }
 
+    /// Asks for the memory of the member.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
+    }
+
     /// Size of the heap block of a member of `len` bytes.
     pub(super) fn heap_bytes(len: usize) -> usize {
         prefix_bytes(len).saturating_add(len).next_multiple_of(8)
