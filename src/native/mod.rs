@@ -19,6 +19,7 @@ pub mod pump;
 pub mod ready;
 pub mod start;
 pub mod storage;
+pub mod threads;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

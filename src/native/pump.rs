@@ -31,6 +31,7 @@ use super::process;
 use super::ready::{Flag, Ready, Token};
 use super::storage::Storage;
 use super::storage::load::{self, Loader, Plan, Progress};
+use super::threads::Threads;
 
 /// One read takes at most so many bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -69,6 +70,9 @@ pub struct Pump {
     /// Who waits for something to be loaded again, and for what.
     pub(super) reloading: Option<(Ticket, SnapshotKind)>,
     pub(super) files: Files,
+    /// Those that have the connections, if there are any.
+    pub(super) threads: Option<Threads>,
+    threads_source: Source,
     /// Connections with replies that wait for the log, by the offset they wait for.
     held: VecDeque<(u64, u32)>,
     storage_source: Source,
@@ -110,6 +114,8 @@ impl Pump {
         let storage_source = Source::new(&ready, Token::Storage);
         let storage = Storage::start(storage_source.flag.clone())?;
         let loader = Loader::start(plan, None, &mut engine, clock.now(), storage_source.flag.clone())?;
+        let threads_source = Source::new(&ready, Token::Mail);
+        let threads = Threads::start(&engine, &threads_source.flag)?;
         let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
         let mut pump = Pump {
             engine,
@@ -117,6 +123,8 @@ impl Pump {
             loader: Some(loader),
             reloading: None,
             files,
+            threads,
+            threads_source,
             held: VecDeque::new(),
             storage_source,
             clock,
@@ -200,9 +208,13 @@ impl Pump {
                 Token::Signals => self.hear_signals(now),
                 Token::Timer => self.timer_source.flag.rearm(),
                 Token::Storage => self.storage_source.flag.rearm(),
+                Token::Mail => self.threads_source.flag.rearm(),
             }
         }
         self.tokens = tokens;
+        if let Some(threads) = &mut self.threads {
+            threads.feed(&mut self.engine, now, &mut self.outbox);
+        }
         self.storage.hear(&mut self.engine, now);
         let mut again = self.load(now);
         if self.engine.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
@@ -211,6 +223,9 @@ impl Pump {
         }
         again |= self.storage.pull_slice(&mut self.engine);
         while self.dispatch(now) {}
+        if let Some(threads) = &mut self.threads {
+            threads.hand_out(self.engine.reader());
+        }
         if self.storage.fatal {
             self.exit = Some(ExitCode::FAILURE);
         }
@@ -223,6 +238,9 @@ impl Pump {
         match again {
             true => cx.waker().wake_by_ref(),
             false => self.set_timer(cx, ended),
+        }
+        if self.ready.rest() {
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
@@ -397,6 +415,12 @@ impl Pump {
     }
 
     fn welcome(&mut self, now: Now, stream: Stream, peer: Peer) {
+        if let Some(threads) = &mut self.threads {
+            if let Err(error) = threads.welcome(&mut self.engine, now, stream, peer) {
+                log::warning(&format!("Handing a client to an io thread: {}", in_words(&error)));
+            }
+            return;
+        }
         let client = self.engine.connect(now, peer);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
@@ -404,7 +428,7 @@ impl Pump {
         });
         let flag = self.ready.flag(Token::Connection(slot));
         flag.raise();
-        self.connections[slot as usize] = Some(Box::new(Connection::new(stream, client, flag)));
+        self.connections[slot as usize] = Some(Box::new(Connection::new(stream, Some(client), flag)));
         let index = client.index();
         if index >= self.slots.len() {
             self.slots.resize(index + 1, u32::MAX);
@@ -466,13 +490,17 @@ impl Pump {
             }
         }
         for client in outbox.closes.drain(..) {
-            if let Some(slot) = self.slot_of(client) {
+            if let Some(threads) = &mut self.threads {
+                threads.close(client);
+            } else if let Some(slot) = self.slot_of(client) {
                 self.forget(slot);
                 self.close_if_flushed(slot);
             }
         }
         for client in outbox.drops.drain(..) {
-            if let Some(slot) = self.slot_of(client) {
+            if let Some(threads) = &mut self.threads {
+                threads.cut_off(client);
+            } else if let Some(slot) = self.slot_of(client) {
                 self.close(slot);
             }
         }
@@ -507,6 +535,9 @@ impl Pump {
     /// Lets go of the replies that waited for what is stored now.
     fn release(&mut self, now: Now) {
         let safe = self.storage.safe();
+        if let Some(threads) = &mut self.threads {
+            return threads.release(safe);
+        }
         while let Some((_, slot)) = self.held.pop_front_if(|(offset, _)| *offset <= safe) {
             let Some(connection) = self.connections[slot as usize].as_deref_mut() else { continue };
             match connection.release(safe) {
@@ -535,6 +566,10 @@ impl Pump {
     }
 
     fn send(&mut self, now: Now, client: ClientId, bytes: Vec<u8>, hold: Option<u64>) -> Option<Vec<u8>> {
+        if let Some(threads) = &mut self.threads {
+            threads.send(client, bytes, hold);
+            return None;
+        }
         let slot = self.slot_of(client)?;
         let connection = self.connections[slot as usize].as_deref_mut()?;
         if let Some(offset) = hold {
@@ -565,11 +600,12 @@ fn tcp_peer(stream: &TcpStream, addr: std::net::SocketAddr) -> Peer {
         fd: stream.as_raw_fd(),
         unix_socket: false,
         local: addr.ip().is_loopback(),
+        ..Peer::default()
     }
 }
 
 fn unix_peer(stream: &UnixStream, path: &str) -> Peer {
     use std::os::fd::AsRawFd;
     let addr = format!("{path}:0");
-    Peer { laddr: addr.clone(), addr, fd: stream.as_raw_fd(), unix_socket: true, local: true }
+    Peer { laddr: addr.clone(), addr, fd: stream.as_raw_fd(), unix_socket: true, local: true, ..Peer::default() }
 }
