@@ -18,16 +18,14 @@ use crate::types::table::{Table, hash_bytes};
 
 use super::commands;
 use super::entry::Entry;
-use super::keyspace::Keyspace;
+use super::keyspace::{KEYS_AHEAD, Keyspace};
+use super::spec::Spec;
 
 /// Requests read ahead at most.
 const MOST: usize = 16;
 
 /// Requests that another thread reads at most of what a client has sent at once.
 const MOST_READ: usize = 1024;
-
-/// Keys of one request that are fetched ahead at most.
-const KEYS_AHEAD: usize = 16;
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +34,8 @@ struct Request {
     spans: (u32, u32),
     /// Where the next request begins.
     end: usize,
-    /// Its row, if it is the name of one without sub-commands.
-    command: Option<u16>,
+    /// Its row and that row's number, if it has the name of one.
+    row: Option<(&'static Spec, u16)>,
     /// Where the hashes of its keys are in `hashed`.
     hashed: (u32, u32),
 }
@@ -112,8 +110,8 @@ pub(super) struct Next<'a> {
     pub args: Args<'a>,
     /// Where the next request begins.
     pub end: usize,
-    /// Its row, where that is known already.
-    pub command: Option<u16>,
+    /// Its row and that row's number, where they are known already.
+    pub row: Option<(&'static Spec, u16)>,
     spans: &'a [Span],
     hashed: &'a [(u32, u64)],
 }
@@ -167,14 +165,15 @@ impl Batch {
     }
 
     fn parse(&mut self, bytes: &[u8], mut at: usize, most: usize, renamed: bool) {
-        let most = self.requests.len() + most;
+        let (table, most) = (commands::table(), self.requests.len() + most);
         while self.requests.len() < most {
             let first = self.spans.len();
             let Some(end) = usual_command(bytes, at, &mut self.spans) else { break };
             let args = Args::new(bytes, &self.spans[first..]);
-            let command = if renamed { None } else { commands::table().find(args.at(0)) };
+            let command = if renamed { None } else { table.find(args.at(0)) };
+            let row = command.map(|command| (table.row(command), command));
             let spans = (first as u32, self.spans.len() as u32);
-            self.requests.push(Request { spans, end, command, hashed: (0, 0) });
+            self.requests.push(Request { spans, end, row, hashed: (0, 0) });
             at = end;
         }
     }
@@ -183,10 +182,7 @@ impl Batch {
     fn hash(&mut self, bytes: &[u8], first: usize, seed: u64) {
         for request in &mut self.requests[first..] {
             let first = self.hashed.len() as u32;
-            let Some((key, step)) = request.command.and_then(|command| commands::table().row(command).key_steps())
-            else {
-                continue;
-            };
+            let Some((key, step)) = request.row.and_then(|(spec, _)| spec.key_steps()) else { continue };
             // Of a request of many keys the first are enough to have something to go on with.
             let keys_at = (request.spans.0 + key..request.spans.1).step_by(step.max(1) as usize);
             for span in keys_at.take(if step == 0 { 1 } else { KEYS_AHEAD }) {
@@ -214,10 +210,7 @@ impl Batch {
     fn fetch_elements(&self, bytes: &[u8], table: &Table<Entry>) {
         let mut found = [const { None }; MOST];
         for (request, found) in self.requests[self.next..self.fetched].iter().zip(&mut found) {
-            let Some(element_at) = request.command.and_then(|command| commands::table().row(command).element_at())
-            else {
-                continue;
-            };
+            let Some(element_at) = request.row.and_then(|(spec, _)| spec.element_at()) else { continue };
             let spans = &self.spans[request.spans.0 as usize..request.spans.1 as usize];
             let keys_of = &self.hashed[request.hashed.0 as usize..request.hashed.1 as usize];
             if let Some((_, hash)) = keys_of.first()
@@ -237,8 +230,22 @@ impl Batch {
     pub fn next<'a>(&'a mut self, bytes: &'a [u8]) -> Option<Next<'a>> {
         let request = self.requests[..self.until].get(self.next)?;
         self.next += 1;
+        Some(self.stretch(request, bytes))
+    }
+
+    /// The next request, if its keys are on their way and its command is a plain one.
+    #[inline]
+    pub fn next_plain<'a>(&'a mut self, bytes: &'a [u8]) -> Option<Next<'a>> {
+        let request = self.requests[..self.fetched].get(self.next)?;
+        request.row.filter(|(spec, _)| spec.is_plain())?;
+        self.next += 1;
+        Some(self.stretch(request, bytes))
+    }
+
+    #[inline]
+    fn stretch<'a>(&'a self, request: &'a Request, bytes: &'a [u8]) -> Next<'a> {
         let args = Args::new(bytes, &self.spans[request.spans.0 as usize..request.spans.1 as usize]);
         let hashed = &self.hashed[request.hashed.0 as usize..request.hashed.1 as usize];
-        Some(Next { args, end: request.end, command: request.command, spans: &self.spans, hashed })
+        Next { args, end: request.end, row: request.row, spans: &self.spans, hashed }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::resp::{Args, Reply};
 
+use super::batch::Next;
 use super::blocking::{Blocked, Cause};
 use super::call::{Call, Mode};
 use super::client::{Client, ClientId, ReplyMode};
@@ -48,13 +49,15 @@ impl Engine {
     }
 
     /// Runs a plain command of a client that is unhindered: [`execute`](Self::execute) without what it would find
-    /// to be as usual.
+    /// to be as usual. True if it left nothing to settle but the reply.
     #[inline]
-    pub(super) fn execute_plain(&mut self, id: ClientId, args: Args, command: u16, reply: &mut Reply) {
-        let spec = commands::table().row(command);
-        if !spec.arity_fits(args.len()) {
-            return self.execute(id, args, Some(command), reply);
-        }
+    pub(super) fn execute_plain(&mut self, id: ClientId, next: Next, bytes: &[u8], reply: &mut Reply) -> bool {
+        self.keyspace.set_hashed(next.hashed(bytes));
+        let args = next.args;
+        let Some((spec, command)) = next.row.filter(|(spec, _)| spec.arity_fits(args.len())) else {
+            self.execute(id, args, next.row.map(|(_, command)| command), reply);
+            return false;
+        };
         let (keys, server) = (&mut self.keyspace, &mut self.server);
         server.current = Some(id);
         let client = &mut server.clients[id];
@@ -69,9 +72,11 @@ impl Engine {
         debug_assert!(call.wait.is_none(), "{} does not wait", spec.full_name);
         debug_assert!(self.server.deferred.buf.is_empty(), "nothing is pushed to a client without subscriptions");
         if !self.keyspace.effects.is_quiet() || self.server.persistence.wanted.is_some() {
-            return self.settle(id, reply, start);
+            self.settle(id, reply, start);
+            return false;
         }
         self.server.current = None;
+        true
     }
 
     /// Runs a waiting client's command again. True if it does not wait any more.

@@ -322,21 +322,23 @@ impl Engine {
                 self.server.stats.prefetch_keys += fetched as u64;
             }
             if let Some(next) = batch.next(bytes) {
-                self.keyspace.set_hashed(next.hashed(bytes));
-                match next.command {
-                    Some(command)
-                        if commands::table().row(command).is_plain()
-                            && *unhindered.get_or_insert_with(|| self.is_unhindered(id)) =>
-                    {
-                        self.execute_plain(id, next.args, command, &mut reply);
+                at = next.end;
+                match next.row {
+                    Some((spec, _)) if spec.is_plain() && *unhindered.get_or_insert_with(|| self.is_unhindered(id)) => {
+                        // What leaves nothing to settle changes nothing for the requests behind it.
+                        let mut quiet = self.execute_plain(id, next, bytes, &mut reply);
+                        while quiet && let Some(next) = batch.next_plain(bytes) {
+                            at = next.end;
+                            quiet = self.execute_plain(id, next, bytes, &mut reply);
+                        }
                     }
-                    command => {
-                        self.execute(id, next.args, command, &mut reply);
+                    row => {
+                        self.keyspace.set_hashed(next.hashed(bytes));
+                        self.execute(id, next.args, row.map(|(_, command)| command), &mut reply);
                         unhindered = None;
                     }
                 }
-                self.keyspace.set_hashed(std::iter::empty());
-                at = next.end;
+                self.keyspace.forget_hashed();
             } else {
                 match decoder.decode(&bytes[at..], &Limits { max_bulk_len, unauthenticated }) {
                     Ok(Step::Command { consumed }) => {

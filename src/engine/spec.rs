@@ -341,6 +341,12 @@ pub struct Spec {
     pub full_name: &'static str,
 }
 
+impl std::fmt::Debug for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(self.full_name)
+    }
+}
+
 impl Spec {
     /// A row. Everything else is added by the methods below.
     pub const fn new(name: &'static str, handler: Handler, arity: i32, flags: Flags, group: Group) -> Spec {
