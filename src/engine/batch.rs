@@ -16,6 +16,7 @@ use crate::resp::args::Span;
 use crate::resp::decode::usual_command;
 use crate::types::table::{Table, hash_bytes};
 
+use super::client::ClientId;
 use super::commands;
 use super::entry::Entry;
 use super::keyspace::{KEYS_AHEAD, Keyspace};
@@ -38,6 +39,8 @@ struct Request {
     row: Option<(&'static Spec, u16)>,
     /// Where the hashes of its keys are in `hashed`.
     hashed: (u32, u32),
+    /// The hash of the element of a large collection that it looks at.
+    element: Option<u64>,
 }
 
 /// Requests that have been read and not run.
@@ -70,6 +73,19 @@ pub struct Parsed {
     pub(super) batch: Batch,
     /// Keys have been hashed with it.
     seed: u64,
+    /// The memory that the requests before this one look at is on its way.
+    fetched: usize,
+}
+
+/// What one client has sent: a part of the bytes that a [`Parsed`] was read from.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Who.
+    pub client: ClientId,
+    /// Where.
+    pub bytes: Range<usize>,
+    /// The requests that these bytes begin with.
+    pub requests: Range<u32>,
 }
 
 impl Reader {
@@ -89,7 +105,7 @@ impl Reader {
 impl Parsed {
     /// Forgets all requests and keeps the memory, unless it is a lot.
     pub fn clear(&mut self) {
-        self.batch.given = (0, 0, 0);
+        (self.batch.given, self.fetched) = ((0, 0, 0), 0);
         self.batch.clear();
         self.batch.spans.shrink_to(16 * MOST_READ);
         self.batch.requests.shrink_to(4 * MOST_READ);
@@ -100,7 +116,35 @@ impl Parsed {
     pub(super) fn select(&mut self, requests: Range<u32>, seed: u64) -> &mut Batch {
         let first = if self.seed == seed { requests.start } else { requests.end };
         self.batch.select(first as usize..requests.end as usize);
+        self.batch.fetched = self.batch.next.max(self.batch.until.min(self.fetched));
         &mut self.batch
+    }
+
+    /// Asks for the memory that the requests of several clients will look at, in the order of the requests'
+    /// numbers; those before have been dealt with. How many keys. `db_of`: the selected db.
+    pub(super) fn fetch(
+        &mut self,
+        bytes: &[u8],
+        receipts: &[Receipt],
+        keys: &Keyspace,
+        db_of: impl Fn(ClientId) -> Option<usize>,
+    ) -> usize {
+        if self.seed != keys.seed() {
+            return 0;
+        }
+        let all = || {
+            let known = receipts.iter().filter_map(|it| Some((it, &keys.dbs[db_of(it.client)?].table)));
+            known.map(|(it, table)| {
+                (it.requests.start as usize..it.requests.end as usize, &bytes[it.bytes.clone()], table)
+            })
+        };
+        let batch = &mut self.batch;
+        all().for_each(|(requests, _, table)| batch.fetch_places(requests, table));
+        all().for_each(|(requests, _, table)| batch.fetch_keys(requests, table));
+        all().for_each(|(requests, bytes, table)| batch.fetch_element_places(requests, bytes, table));
+        all().for_each(|(requests, _, table)| batch.fetch_elements(requests, table));
+        self.fetched = receipts.last().map_or(self.fetched, |last| last.requests.end as usize);
+        all().map(|(requests, ..)| batch.hashed_of(requests).count()).sum()
     }
 }
 
@@ -173,7 +217,7 @@ impl Batch {
             let command = if renamed { None } else { table.find(args.at(0)) };
             let row = command.map(|command| (table.row(command), command));
             let spans = (first as u32, self.spans.len() as u32);
-            self.requests.push(Request { spans, end, row, hashed: (0, 0) });
+            self.requests.push(Request { spans, end, row, hashed: (0, 0), element: None });
             at = end;
         }
     }
@@ -193,35 +237,60 @@ impl Batch {
         }
     }
 
-    /// Asks for the memory that the requests will look at: places, keys, and within large collections the place
-    /// and the element. How many keys.
+    /// Asks for the memory that the next requests will look at. How many keys.
     fn fetch(&mut self, bytes: &[u8], keys: &Keyspace, db: usize) -> usize {
-        let requests = &self.requests[self.next..self.fetched];
-        let hashed = || requests.iter().flat_map(|it| &self.hashed[it.hashed.0 as usize..it.hashed.1 as usize]);
-        let table = &keys.dbs[db].table;
-        hashed().for_each(|(_, hash)| table.prefetch(*hash));
-        let entries = hashed().filter_map(|(_, hash)| table.candidate(*hash));
-        entries.for_each(|entry| entry.prefetch());
-        self.fetch_elements(bytes, table);
-        hashed().count()
+        let (requests, table) = (self.next..self.fetched, &keys.dbs[db].table);
+        self.fetch_places(requests.clone(), table);
+        self.fetch_keys(requests.clone(), table);
+        self.fetch_element_places(requests.clone(), bytes, table);
+        self.fetch_elements(requests.clone(), table);
+        self.hashed_of(requests).count()
     }
 
-    /// Only the first element that each request names.
-    fn fetch_elements(&self, bytes: &[u8], table: &Table<Entry>) {
-        let mut found = [const { None }; MOST];
-        for (request, found) in self.requests[self.next..self.fetched].iter().zip(&mut found) {
-            let Some(element_at) = request.row.and_then(|(spec, _)| spec.element_at()) else { continue };
+    fn hashed_of(&self, requests: Range<usize>) -> impl Iterator<Item = u64> {
+        let all = self.requests[requests].iter();
+        all.flat_map(|it| &self.hashed[it.hashed.0 as usize..it.hashed.1 as usize]).map(|(_, hash)| *hash)
+    }
+
+    /// First the buckets of the keys …
+    fn fetch_places(&self, requests: Range<usize>, table: &Table<Entry>) {
+        self.hashed_of(requests).for_each(|hash| table.prefetch(hash));
+    }
+
+    /// … then the keys, …
+    fn fetch_keys(&self, requests: Range<usize>, table: &Table<Entry>) {
+        self.hashed_of(requests).filter_map(|hash| table.candidate(hash)).for_each(|entry| entry.prefetch());
+    }
+
+    /// The key of a request that names an element of a large collection; only the first of each.
+    fn collection<'a>(&self, request: &Request, table: &'a Table<Entry>) -> Option<&'a Entry> {
+        self.hashed[request.hashed.0 as usize..request.hashed.1 as usize]
+            .first()
+            .and_then(|(_, hash)| table.candidate(*hash))
+    }
+
+    /// … then, within large collections, the buckets of elements, …
+    fn fetch_element_places(&mut self, requests: Range<usize>, bytes: &[u8], table: &Table<Entry>) {
+        for number in requests {
+            let request = &self.requests[number];
             let spans = &self.spans[request.spans.0 as usize..request.spans.1 as usize];
-            let keys_of = &self.hashed[request.hashed.0 as usize..request.hashed.1 as usize];
-            if let Some((_, hash)) = keys_of.first()
+            if let Some(element_at) = request.row.and_then(|(spec, _)| spec.element_at())
                 && let Some(Span { start, end }) = spans.get(element_at)
-                && let Some(entry) = table.candidate(*hash)
+                && let Some(entry) = self.collection(request, table)
             {
-                *found = entry.fetch_place(&bytes[*start..*end]).map(|hash| (entry, hash));
+                self.requests[number].element = entry.fetch_place(&bytes[*start..*end]);
             }
         }
-        for (entry, hash) in found.iter().flatten() {
-            entry.fetch_found(*hash);
+    }
+
+    /// … and the elements.
+    fn fetch_elements(&self, requests: Range<usize>, table: &Table<Entry>) {
+        for request in &self.requests[requests] {
+            if let Some(hash) = request.element
+                && let Some(entry) = self.collection(request, table)
+            {
+                entry.fetch_found(hash);
+            }
         }
     }
 

@@ -49,7 +49,7 @@ use std::ops::Range;
 
 use crate::resp::{Decoder, Limits, Reply, Step};
 
-use batch::{Batch, Parsed, Reader};
+use batch::{Batch, Parsed, Reader, Receipt};
 use client::{Client, ClientId, Peer};
 use commands::Renames;
 use config::Config;
@@ -167,6 +167,16 @@ impl Engine {
     pub fn receive_parsed(&mut self, now: Now, id: ClientId, bytes: &[u8], parsed: &mut Parsed, requests: Range<u32>) {
         let batch = parsed.select(requests, self.keyspace.seed());
         self.take_in(now, id, bytes, Some(batch));
+    }
+
+    /// Asks for the memory that these requests of several clients will look at, before the first of them is run: so
+    /// clients that send one request at a time do not wait for memory one after the other either. More than some
+    /// dozens push each other out of the cache again.
+    pub fn fetch(&mut self, bytes: &[u8], receipts: &[Receipt], parsed: &mut Parsed) {
+        let clients = &self.server.clients;
+        let keys = parsed.fetch(bytes, receipts, &self.keyspace, |id| clients.find(id).map(|client| client.db));
+        self.server.stats.prefetch_batches += u64::from(keys > 0);
+        self.server.stats.prefetch_keys += keys as u64;
     }
 
     /// What reads requests for [`receive_parsed`](Self::receive_parsed), on any thread. What an old one has read is

@@ -25,6 +25,7 @@ use crate::engine::{Engine, Outbox};
 
 use super::clock::{self, Clock};
 use super::connection::{Connection, Read, Stream};
+use super::inbox::{Inbox, READ_BYTES};
 use super::listen::{self, Listener};
 use super::log::{self, in_words};
 use super::process;
@@ -32,9 +33,6 @@ use super::ready::{Flag, Ready, Token};
 use super::storage::Storage;
 use super::storage::load::{self, Loader, Plan, Progress};
 use super::threads::Threads;
-
-/// One read takes at most so many bytes.
-const READ_BYTES: usize = 64 * 1024;
 
 /// Connections accepted in one turn by one listener.
 const ACCEPTS: usize = 1000;
@@ -84,7 +82,7 @@ pub struct Pump {
     free: Vec<u32>,
     /// Where the connection of a client is, by [`ClientId::index`].
     slots: Vec<u32>,
-    buffer: Vec<u8>,
+    inbox: Inbox,
     outbox: Outbox,
     timer: Pin<Box<Sleep>>,
     armed: MonoTime,
@@ -133,7 +131,7 @@ impl Pump {
             connections: Vec::new(),
             free: Vec::new(),
             slots: Vec::new(),
-            buffer: vec![0; READ_BYTES],
+            inbox: Inbox::default(),
             outbox: Outbox::default(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: MonoTime::default(),
@@ -203,7 +201,12 @@ impl Pump {
         let now = self.clock.now();
         for token in tokens.drain(..) {
             match token {
-                Token::Connection(slot) => self.serve(now, slot),
+                Token::Connection(slot) => {
+                    self.serve(now, slot);
+                    if self.inbox.is_full() {
+                        self.inbox.empty(&mut self.engine, now);
+                    }
+                }
                 Token::Listener(at) => self.accept(now, at as usize),
                 Token::Signals => self.hear_signals(now),
                 Token::Timer => self.timer_source.flag.rearm(),
@@ -212,6 +215,7 @@ impl Pump {
             }
         }
         self.tokens = tokens;
+        self.inbox.empty(&mut self.engine, now);
         if let Some(threads) = &mut self.threads {
             threads.feed(&mut self.engine, now, &mut self.outbox);
         }
@@ -316,14 +320,14 @@ impl Pump {
         }
         let mut fed = false;
         loop {
-            match connection.read(&mut self.buffer) {
+            match connection.read(self.inbox.room()) {
                 Read::Nothing => break,
                 Read::Bytes(read, more) => {
                     fed = true;
                     if let Some(client) = connection.client {
-                        self.engine.receive(now, client, &self.buffer[..read]);
+                        self.inbox.receive(client, read, self.engine.reader());
                     }
-                    if more {
+                    if more || self.inbox.is_full() {
                         connection.flag.raise();
                         break;
                     }
