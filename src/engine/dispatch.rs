@@ -55,6 +55,7 @@ impl Engine {
         self.keyspace.set_hashed(next.hashed(bytes));
         let args = next.args;
         let Some((spec, command)) = next.row.filter(|(spec, _)| spec.arity_fits(args.len())) else {
+            self.server.lap_began = None;
             self.execute(id, args, next.row.map(|(_, command)| command), reply);
             return false;
         };
@@ -415,9 +416,12 @@ fn reject(
 pub fn invoke(call: &mut Call) {
     call.keys.effects.begin_command();
     let start = call.reply.buf.len();
-    let began = (call.server.host.stopwatch_ns)();
+    let lap = call.server.lap_began.take();
+    let began = lap.unwrap_or_else(call.server.host.stopwatch_ns);
     let outcome = (call.spec.handler)(call);
-    let mut nanos = (call.server.host.stopwatch_ns)().saturating_sub(began);
+    let ended = (call.server.host.stopwatch_ns)();
+    let mut nanos = ended.saturating_sub(began);
+    call.server.lap_ended = ended;
     if call.server.clock.stalled_nanos > 0 {
         let stalled = std::mem::take(&mut call.server.clock.stalled_nanos);
         call.server.stalled_micros = call.server.stalled_micros.saturating_add(stalled / 1000);

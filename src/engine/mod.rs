@@ -240,10 +240,16 @@ impl Engine {
 
     // ---- Outputs ----
 
+    /// Bytes of replies to commands that [`drain`](Self::drain) will bring.
+    pub fn output_bytes(&self) -> usize {
+        self.server.output_bytes
+    }
+
     /// Moves everything that is to leave into `outbox`. Its vectors are reused; it must be empty.
     pub fn drain(&mut self, outbox: &mut Outbox) {
         std::mem::swap(&mut self.server.stream, &mut outbox.append);
         std::mem::swap(&mut self.server.asks, &mut outbox.asks);
+        self.server.output_bytes = 0;
         let mut pending = std::mem::take(&mut self.server.pending);
         for id in pending.drain(..) {
             let Some(client) = self.server.clients.find_mut(id) else { continue };
@@ -313,7 +319,7 @@ impl Engine {
         let mut decoder = std::mem::take(&mut client.decoder);
         let mut reply = client.take_reply();
         if reply.buf.capacity() == 0 {
-            reply.buf = self.server.spare.pop().unwrap_or_default();
+            reply.buf = self.server.spare_buffer();
         }
         let before = reply.buf.len();
         let queued = self.server.resumed.len();
@@ -339,6 +345,7 @@ impl Engine {
                         let mut quiet = self.execute_plain(id, next, bytes, &mut reply);
                         while quiet && let Some(next) = batch.next_plain(bytes) {
                             at = next.end;
+                            self.server.lap_began = Some(self.server.lap_ended);
                             quiet = self.execute_plain(id, next, bytes, &mut reply);
                         }
                     }
@@ -389,6 +396,7 @@ impl Engine {
             client.decoder = decoder;
             client.wanted = wanted;
             let wrote = reply.buf.len() > before;
+            self.server.output_bytes += reply.buf.len().saturating_sub(before);
             self.put_back(id, &mut reply);
             if wrote {
                 self.server.mark_pending(id);

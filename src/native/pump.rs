@@ -34,6 +34,10 @@ use super::storage::Storage;
 use super::storage::load::{self, Loader, Plan, Progress};
 use super::threads::Threads;
 
+/// Replies that are sent before the turn is over: they are to be still in the cache then, which is a third of the
+/// time of GET for values of 4 KiB.
+const OUTPUT_BYTES: usize = 64 * 1024;
+
 /// Connections accepted in one turn by one listener.
 const ACCEPTS: usize = 1000;
 
@@ -205,6 +209,7 @@ impl Pump {
                     self.serve(now, slot);
                     if self.inbox.is_full() {
                         self.inbox.empty(&mut self.engine, now);
+                        while self.engine.output_bytes() > OUTPUT_BYTES && self.dispatch(now) {}
                     }
                 }
                 Token::Listener(at) => self.accept(now, at as usize),
