@@ -1,4 +1,4 @@
-//! One key and its value in one allocation, behind a pointer of eight bytes.
+//! One key and its value in one allocation, behind an address of six bytes (where that is enough).
 //!
 //! Small strings lie beside their key; collections and big mutable strings are boxes that the entry
 //! owns. Redis' counterpart is the key object with embedded key, value and expire time.
@@ -13,6 +13,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
+use crate::types::address::Address;
 use crate::types::hash::{self, Hash};
 use crate::types::list::List;
 use crate::types::number;
@@ -42,7 +43,7 @@ const MODIFIED: u32 = 1 << 31;
 const EMBED_MAX: usize = 64 * 1024;
 
 /// An owning pointer to one key and its value.
-pub struct Entry(NonNull<u8>);
+pub struct Entry(Address);
 
 // SAFETY: an entry owns everything it points to, and nothing in it is tied to a thread.
 unsafe impl Send for Entry {}
@@ -147,7 +148,7 @@ impl Entry {
             }
             ptr::copy_nonoverlapping(key.as_ptr(), p.add(parts.key_at), key.len());
             ptr::copy_nonoverlapping(tail.as_ptr(), p.add(parts.value_at), tail.len());
-            Entry(base)
+            Entry(Address::new(base))
         }
     }
 
