@@ -193,6 +193,13 @@ impl Listpack {
         Listpack { buf: vec![Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END] }
     }
 
+    /// An empty listpack with room for so many bytes: for one that is written at once.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut buf = Vec::with_capacity(bytes.max(Self::EMPTY_BYTES));
+        buf.extend_from_slice(&[Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END]);
+        Listpack { buf }
+    }
+
     /// Takes bytes from outside, after checking all of them.
     ///
     /// # Errors
