@@ -232,16 +232,16 @@ impl Hash {
     /// [`fetch_found`](Self::fetch_found) once that memory is there.
     #[inline]
     pub fn fetch_place(&self, name: &[u8]) -> Option<u64> {
-        match &self.0 {
-            Form::Packed(_) => None,
-            Form::Large(large) => Some(large.fetch_place(name)),
+        match self.0.view() {
+            View::Large(large) => Some(large.fetch_place(name)),
+            _ => None,
         }
     }
 
     /// Asks for the memory of the field with this hash.
     #[inline]
     pub fn fetch_found(&self, hash: u64) {
-        if let Form::Large(large) = &self.0 {
+        if let View::Large(large) = self.0.view() {
             large.fetch_found(hash);
         }
     }

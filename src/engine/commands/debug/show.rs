@@ -83,7 +83,7 @@ pub fn sdslen(call: &mut Call) -> Outcome {
 fn listpack_of(entry: &Entry) -> Option<Cow<'_, Listpack>> {
     match entry.value() {
         ValueRef::List(list) if list.encoding() == "listpack" => match list.nodes().next()? {
-            NodeRef::Packed(pack) => Some(Cow::Borrowed(pack)),
+            NodeRef::Packed(pack) => Some(pack),
             NodeRef::Plain(_) => None,
         },
         ValueRef::Set(set) => match set.view() {
