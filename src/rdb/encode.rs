@@ -5,7 +5,7 @@
 
 use super::lzf::Compressor;
 use super::opcode::{Format, container, encoding, kind};
-use crate::types::hash::{self, Hash};
+use crate::types::hash::{Hash, Layout};
 use crate::types::list::{List, NodeRef};
 use crate::types::listpack::{IntBuf, canonical_int};
 use crate::types::set::{Set, View};
@@ -196,11 +196,11 @@ pub(super) fn length(len: u64, out: &mut Vec<u8>) {
 /// Hashes.
 impl Encoder {
     fn hash_kind(hash: &Hash) -> u8 {
-        match (hash.view(), hash.min_expiry()) {
-            (hash::View::Pairs(_), _) => kind::HASH_LISTPACK,
-            (hash::View::Triples(_), Some(_)) => kind::HASH_LISTPACK_TTL,
-            (hash::View::Large, Some(_)) => kind::HASH_TTL,
-            (hash::View::Triples(_) | hash::View::Large, None) => kind::HASH,
+        match (hash.layout(), hash.min_expiry()) {
+            (Layout::Pairs, _) => kind::HASH_LISTPACK,
+            (Layout::Triples, Some(_)) => kind::HASH_LISTPACK_TTL,
+            (Layout::Large, Some(_)) => kind::HASH_TTL,
+            (Layout::Triples | Layout::Large, None) => kind::HASH,
         }
     }
 
@@ -209,11 +209,10 @@ impl Encoder {
         if let Some(first) = first {
             out.extend_from_slice(&first.to_le_bytes());
         }
-        match (hash.view(), first) {
-            (hash::View::Pairs(pack), _) | (hash::View::Triples(pack), Some(_)) => {
-                return self.string(pack.as_bytes(), out);
-            }
-            (hash::View::Triples(_), None) | (hash::View::Large, _) => {}
+        if let Some(pack) = hash.to_listpack()
+            && (hash.layout() == Layout::Pairs || first.is_some())
+        {
+            return self.string(pack.as_bytes(), out);
         }
         let (mut name, mut value) = (IntBuf::new(), IntBuf::new());
         length(hash.len() as u64, out);
