@@ -138,6 +138,7 @@ mod tests {
     fn parts_fit_sizes_of_allocators() {
         assert_eq!(cut(454 * 16, 16), 7168);
         assert_eq!(cut(8000, 16), 8000);
-        assert_eq!(cut(5000, 2500), 2500);
+        assert_eq!(cut(5000, 2500), 5000);
+        assert_eq!(cut(5400, 2700), 2700);
     }
 }
