@@ -228,7 +228,7 @@ fn scan_while_it_changes<N: Number>(seed: u64) {
     }
     let mut next = start;
     let mut visited = BTreeMap::new();
-    let (mut cursor, mut growing) = (0, seed % 2 == 0);
+    let (mut cursor, mut growing) = (0, seed.is_multiple_of(2));
     loop {
         let mut batch = Vec::new();
         let after = table.scan(cursor, mix, |&entry| batch.push(entry));
