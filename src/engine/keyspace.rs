@@ -27,6 +27,7 @@ use super::error::Error;
 use super::eviction::AccessPolicy;
 use super::rng::Rng;
 use super::settings::Settings;
+use super::slices::SLICED_FROM;
 use super::snapshot::Walk;
 use super::time::Now;
 
@@ -185,6 +186,8 @@ pub struct Keyspace {
     pub stats: KeyspaceStats,
     /// Large values on their way out, freed in slices by the tick.
     pub garbage: Vec<Garbage>,
+    /// Values of more than so many bytes are walked in slices.
+    pub sliced_from: usize,
     seed: u64,
     /// Keys of the command under way, by address and length, with their hashes.
     hashed: Vec<((usize, usize), u64)>,
@@ -206,6 +209,7 @@ impl Keyspace {
             no_touch: false,
             stats: KeyspaceStats::default(),
             garbage: Vec::new(),
+            sliced_from: SLICED_FROM,
             seed: rng.next(),
             hashed: Vec::new(),
             next_hashed: Cell::new(0),
@@ -378,12 +382,17 @@ impl Keyspace {
         let hash = self.hash(entry.key());
         if self.expiry == ExpiryMode::Hide {
             // One whose time has come may still be there.
-            drop(self.take(entry.key()));
+            self.take(entry.key()).into_iter().for_each(|old| self.discard(old, true));
         }
         let access = self.access_policy();
         access.start(&mut entry);
         self.notify(NotifyFlags::NEW, "new", entry.key());
         let seed = self.seed;
+        if let Some(walk) = &mut self.walk
+            && let Some(id) = entry.value().walker()
+        {
+            walk.moved(id, self.db, entry.key());
+        }
         let db = &mut self.dbs[self.db];
         if matches!(db.walk, DbWalk::Pending { cursor, .. } if !passed(hash, cursor)) {
             entry.set_marked(true);
@@ -416,12 +425,13 @@ impl Keyspace {
             }
             return self.insert(entry);
         };
-        if lazy && entry.free_effort() > LAZY_EFFORT {
+        let walked = self.walk.is_some() && entry.value().walker().is_some();
+        if walked || (lazy && entry.free_effort() > LAZY_EFFORT) {
             let old = std::mem::replace(entry, Entry::string(key, bytes));
             entry.set_access(old.access());
             entry.set_marked(old.is_marked());
             entry.set_expire_at(old.expire_at());
-            self.garbage.push(Garbage::Value(old.into_value()));
+            give_up(&mut self.walk, &mut self.garbage, old);
         } else {
             entry.write_string(bytes);
         }
@@ -500,8 +510,9 @@ impl Keyspace {
 
     /// Drops an entry: at once, or in slices if it is large and `lazy` is set.
     pub fn discard(&mut self, entry: Entry, lazy: bool) {
-        if lazy && entry.free_effort() > LAZY_EFFORT {
-            self.garbage.push(Garbage::Value(entry.into_value()));
+        let walked = self.walk.is_some() && entry.value().walker().is_some();
+        if walked || (lazy && entry.free_effort() > LAZY_EFFORT) {
+            give_up(&mut self.walk, &mut self.garbage, entry);
         }
     }
 
@@ -538,7 +549,7 @@ impl Keyspace {
             ValueRef::Zset(zset) => zset.is_empty(),
         };
         if empty {
-            self.take(key);
+            self.take(key).into_iter().for_each(|entry| self.discard(entry, false));
             self.notify(NotifyFlags::GENERIC, "del", key);
         }
         empty
@@ -580,11 +591,12 @@ impl Keyspace {
     /// `lazy`: the memory is given back in slices.
     pub fn flush(&mut self, db: usize, lazy: bool) -> usize {
         self.touch_all(db, None);
+        let count = self.dbs[db].table.len();
+        self.save_opened(db);
         let emptied = &mut self.dbs[db];
         let table = std::mem::take(&mut emptied.table);
         let indexes = [std::mem::take(&mut emptied.expires), std::mem::take(&mut emptied.field_expires)];
         (emptied.avg_ttl_ms, emptied.expire_cursor, emptied.field_expire_cursor) = (0, 0, 0);
-        let count = table.len();
         match (std::mem::replace(&mut emptied.walk, DbWalk::Done), &mut self.walk) {
             (DbWalk::Pending { as_db, cursor }, Some(walk)) => walk.adopt(as_db, cursor, table),
             _ if lazy && count > LAZY_EFFORT => self.garbage.push(Garbage::Keys(table)),
@@ -602,6 +614,9 @@ impl Keyspace {
         self.touch_all(a, Some(b));
         self.touch_all(b, Some(a));
         self.dbs.swap(a, b);
+        if let Some(walk) = &mut self.walk {
+            walk.swapped(a, b);
+        }
         let (low, high) = self.dbs.split_at_mut(a.max(b));
         let (first, second) = (&mut low[a.min(b)], &mut high[0]);
         std::mem::swap(&mut first.watched, &mut second.watched);
@@ -743,8 +758,19 @@ impl Keyspace {
             && let Some(entry) = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key)
             && !entry.is_marked()
         {
-            walk.emit_early(as_db, entry);
+            walk.take_early(as_db, self.db, entry);
             entry.set_marked(true);
+        }
+    }
+
+    /// Gives the running walk the values of a db that it has opened: all of the db is about to go.
+    fn save_opened(&mut self, db: usize) {
+        let Some(walk) = &mut self.walk else { return };
+        for (id, key) in walk.opened_in(db) {
+            let hash = hash_bytes(self.seed, &key);
+            if let Some(entry) = self.dbs[db].table.remove(hash, |e| *e.key() == *key) {
+                walk.keep_value(id, entry.into_value());
+            }
         }
     }
 }
@@ -791,6 +817,15 @@ typed!(list, list_mut, list_or_new, List, "list", |_| List::new());
 typed!(set_value, set_mut, set_or_new, Set, "set", |_| Set::new());
 typed!(hash_value, hash_mut, hash_or_new, Hash, "hash", |_| Hash::new());
 typed!(zset, zset_mut, zset_or_new, Zset, "sorted set", |keys| Zset::new(keys.rng.next()));
+
+/// Hands a value that leaves the keyspace to whom it concerns: the walk, if that is in the middle of it, or
+/// those who free it in slices.
+fn give_up(walk: &mut Option<Walk>, garbage: &mut Vec<Garbage>, entry: Entry) {
+    match (walk, entry.value().walker()) {
+        (Some(walk), Some(id)) => walk.keep_value(id, entry.into_value()),
+        _ => garbage.push(Garbage::Value(entry.into_value())),
+    }
+}
 
 /// Values that take more than this many steps to free are freed in slices.
 const LAZY_EFFORT: usize = 64;

@@ -365,6 +365,35 @@ impl Hash {
     }
 }
 
+/// Walks in slices, exact under changes: see `types/walk.rs`.
+impl Hash {
+    pub(super) fn walker(&self) -> Option<u32> {
+        match &self.0 {
+            Form::Packed(_) => None,
+            Form::Large(large) => large.walker(),
+        }
+    }
+
+    pub(super) fn begin_walk(&mut self, id: u32) {
+        if let Form::Large(large) = &mut self.0 {
+            large.begin_walk(id);
+        }
+    }
+
+    pub(super) fn step_walk(&mut self, f: impl FnMut(Field)) -> bool {
+        match &mut self.0 {
+            Form::Packed(_) => true,
+            Form::Large(large) => large.step_walk(f),
+        }
+    }
+
+    pub(super) fn end_walk(&mut self) {
+        if let Form::Large(large) = &mut self.0 {
+            large.end_walk();
+        }
+    }
+}
+
 /// All fields of a hash.
 pub enum Iter<'a> {
     /// Of a packed one.

@@ -615,6 +615,17 @@ impl<T> Table<T> {
         self.locate(hash, eq).map(|(line, i)| unsafe { &*line.entry(i) })
     }
 
+    /// Shows all entries with this hash.
+    pub fn alike(&self, hash: u64, rehash: impl Fn(&T) -> u64, mut f: impl FnMut(&T)) {
+        // The search never finds what it looks for, so it sees everything that may be it.
+        self.find(hash, |entry| {
+            if rehash(entry) == hash {
+                f(entry);
+            }
+            false
+        });
+    }
+
     /// The same, to be changed; its hash must stay what it is.
     #[inline]
     pub fn find_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
