@@ -378,8 +378,13 @@ impl Keyspace {
     }
 
     /// Adds an entry whose key is not there, with its expire time if it has one. Raises the event "new".
-    pub fn insert(&mut self, mut entry: Entry) {
+    pub fn insert(&mut self, entry: Entry) {
         let hash = self.hash(entry.key());
+        self.insert_hashed(hash, entry);
+    }
+
+    /// The same for an entry whose key has this hash.
+    pub(super) fn insert_hashed(&mut self, hash: u64, mut entry: Entry) {
         if self.expiry == ExpiryMode::Hide {
             // One whose time has come may still be there.
             self.take(entry.key()).into_iter().for_each(|old| self.discard(old, true));
@@ -694,6 +699,11 @@ impl Keyspace {
         touched.sort_unstable();
         touched.dedup();
         self.effects.watchers.extend(touched);
+    }
+
+    /// Takes back what tables have reserved in vain.
+    pub(super) fn settle_tables(&mut self) {
+        self.dbs.iter_mut().for_each(|db| db.table.settle());
     }
 
     /// Brings the index of hashes with field expire times in line with the hash at `key`.

@@ -4,7 +4,7 @@
 //! item goes to the [`Sink`] at once. How it is cut into chunks changes nothing. It knows no time: expired
 //! keys and fields are handed over as they stand. Redis' counterpart: `rdbLoadRio`.
 
-use super::build::{Builder, Limits};
+use super::build::{Builder, Growing, Limits, kept};
 use super::crc64::Crc64;
 use super::error::{RdbError, RdbErrorKind};
 use super::opcode::{Dialect, kind, op};
@@ -88,7 +88,6 @@ pub trait Sink {
 }
 
 /// A snapshot on its way in.
-#[derive(Clone, Debug)]
 pub struct Loader {
     limits: Limits,
     verify: bool,
@@ -99,11 +98,20 @@ pub struct Loader {
     held: Vec<u8>,
     /// How far the item has been walked.
     scan: Option<Scan>,
+    /// A value whose pieces are coming in.
+    growing: Option<Growth>,
     /// Bytes used up before `held`.
     offset: u64,
     sum: Crc64,
     /// What is already known of the next key.
     attributes: Attributes,
+}
+
+/// A value on its way in, piece by piece.
+struct Growth {
+    key: Vec<u8>,
+    seed: u64,
+    value: Growing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +140,7 @@ impl Loader {
             dialect: Dialect::Redis,
             held: Vec::new(),
             scan: None,
+            growing: None,
             offset: 0,
             sum: Crc64::new(),
             attributes: Attributes::default(),
@@ -150,14 +159,23 @@ impl Loader {
                 break;
             }
             let mut held = std::mem::take(&mut self.held);
-            held.extend_from_slice(piece);
-            let used = self.run(&held, sink)?;
+            // A whole piece is looked at where it lies.
+            let aside = !held.is_empty();
+            if aside {
+                held.extend_from_slice(piece);
+            }
+            let looked_at = if aside { &held[..] } else { piece };
+            let used = self.run(looked_at, sink)?;
             taken += piece.len();
             if self.is_done() {
-                taken -= held.len() - used;
+                taken -= looked_at.len() - used;
                 break;
             }
-            held.drain(..used);
+            if aside {
+                held.drain(..used);
+            } else {
+                held.extend_from_slice(&piece[used..]);
+            }
             if used > 0 && held.capacity() > 2 * PIECE {
                 held.shrink_to(2 * PIECE);
             }
@@ -185,6 +203,11 @@ impl Loader {
             return Ok(());
         }
         Err(RdbError { kind: RdbErrorKind::Truncated, offset: self.offset + self.held.len() as u64, key: None })
+    }
+
+    /// The error for something that could not be kept after all.
+    pub fn refusal(&self, reason: String) -> RdbError {
+        self.error(RdbErrorKind::Refused(reason), 0)
     }
 
     /// Uses up all that is complete; returns how many bytes.
@@ -238,7 +261,13 @@ impl Loader {
     }
 
     fn item(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        if let Some(growth) = self.growing.take() {
+            return self.grow(growth, bytes, 0, sink);
+        }
         let Some(&first) = bytes.first() else { return Ok(0) };
+        if Growing::is_for(first) && Scan::new(first, self.dialect).is_ok() {
+            return self.begin_growing(first, bytes, sink);
+        }
         let mut scan = match self.scan.take() {
             Some(scan) => scan,
             None => Scan::new(first, self.dialect).map_err(|kind| self.error(kind, 0))?,
@@ -254,6 +283,61 @@ impl Loader {
             self.opcode(first, &mut reader, sink).map_err(|kind| self.error(kind, 1 + reader.at()))?;
         }
         Ok(len)
+    }
+
+    /// Begins a value that is stored in pieces.
+    fn begin_growing(&mut self, kind: u8, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let mut reader = Reader::new(&bytes[1..]);
+        let builder = |seed| Builder { limits: &self.limits, dialect: self.dialect, seed };
+        let mut begin = |reader: &mut Reader| {
+            let key = reader.string()?.into_owned();
+            // The seed is drawn once, however the bytes are cut.
+            builder(0).begin(kind, &mut reader.clone())?;
+            let seed = sink.seed();
+            Ok(Growth { key, seed, value: builder(seed).begin(kind, reader)? })
+        };
+        match begin(&mut reader) {
+            Ok(growth) => self.grow(growth, bytes, 1 + reader.at(), sink),
+            Err(RdbErrorKind::Truncated) => Ok(0),
+            Err(kind) => Err(self.error(kind, 1 + reader.at())),
+        }
+    }
+
+    /// Takes the pieces that are there, from a place on; returns where it has come to.
+    fn grow(
+        &mut self,
+        mut growth: Growth,
+        bytes: &[u8],
+        from: usize,
+        sink: &mut impl Sink,
+    ) -> std::result::Result<usize, RdbError> {
+        let builder = Builder { limits: &self.limits, dialect: self.dialect, seed: growth.seed };
+        let mut reader = Reader::new(&bytes[from..]);
+        let mut used = from;
+        let mut done = Ok(());
+        while growth.value.left > 0 && done.is_ok() {
+            match builder.element(&mut growth.value, &mut reader) {
+                Ok(()) => used = from + reader.at(),
+                Err(RdbErrorKind::Truncated) => {
+                    self.growing = Some(growth);
+                    return Ok(used);
+                }
+                Err(error) => done = Err(error),
+            }
+        }
+        let Growth { key, value, .. } = growth;
+        if done.is_ok() {
+            let attributes = std::mem::take(&mut self.attributes);
+            done = match kept(builder.end(value)) {
+                Some(value) => sink.entry(Entry { key: &key, value, attributes }).map_err(RdbErrorKind::Refused),
+                None => {
+                    sink.note(Note::EmptyKey(&key));
+                    Ok(())
+                }
+            };
+        }
+        done.map_err(|kind| RdbError { key: Some(key.into()), ..self.error(kind, from + reader.at()) })?;
+        Ok(used)
     }
 
     fn entry(&mut self, kind: u8, reader: &mut Reader, sink: &mut impl Sink) -> std::result::Result<(), RdbError> {

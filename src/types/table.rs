@@ -665,6 +665,21 @@ impl<T> Table<T> {
         Some(entry)
     }
 
+    /// Makes an empty table as large as it will be with `n` entries: then they need not be moved about while
+    /// they come. The other operations expect a table that is not much too large: see [`Table::settle`].
+    pub fn reserve(&mut self, n: usize) {
+        while self.len == 0 && 2 * n > self.buckets * LOAD_HIGH {
+            self.add_bucket();
+        }
+    }
+
+    /// Makes a table smaller that [`Table::reserve`] has made larger than its entries need.
+    pub fn settle(&mut self) {
+        while self.buckets > 1 && 2 * self.len < (self.buckets - 1) * LOAD_LOW {
+            self.merge();
+        }
+    }
+
     /// Takes any entry out, the cheapest: for taking a table apart piece by piece.
     pub fn pop(&mut self) -> Option<T> {
         while self.buckets > 0 {
