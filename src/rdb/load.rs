@@ -8,8 +8,9 @@ use super::build::{Builder, Growing, Limits, kept};
 use super::crc64::Crc64;
 use super::error::{RdbError, RdbErrorKind};
 use super::opcode::{Dialect, kind, op};
-use super::read::{Reader, Result};
+use super::read::{Reader, Result, Text};
 use super::scan::Scan;
+use crate::types::listpack::canonical_int;
 use crate::types::value::Value;
 
 /// What stands beside a key and its value.
@@ -80,6 +81,15 @@ pub trait Sink {
     /// # Errors
     /// It cannot be kept, for instance because the key was there already.
     fn entry(&mut self, entry: Entry<'_>) -> std::result::Result<(), String>;
+
+    /// A key and its value, a string, which may be an integer as text.
+    ///
+    /// # Errors
+    /// As [`Sink::entry`].
+    fn string(&mut self, key: &[u8], bytes: &[u8], attributes: Attributes) -> std::result::Result<(), String> {
+        let value = canonical_int(bytes).map_or_else(|| Value::String(bytes.to_vec()), Value::Int);
+        self.entry(Entry { key, value, attributes })
+    }
 
     /// Something was passed over.
     fn note(&mut self, note: Note<'_>) {
@@ -212,7 +222,7 @@ impl Loader {
 
     /// Uses up all that is complete; returns how many bytes.
     fn run(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
-        let mut at = 0;
+        let (mut at, mut summed) = (0, 0);
         while !self.is_done() {
             let rest = &bytes[at..];
             let stage = self.stage;
@@ -224,13 +234,22 @@ impl Loader {
             if used == 0 {
                 break;
             }
-            if self.verify && stage != Stage::Checksum {
-                self.sum.update(&rest[..used]);
-            }
             self.offset += used as u64;
             at += used;
+            if self.stage == Stage::Checksum && stage != Stage::Checksum {
+                self.add(&bytes[summed..at]);
+                summed = bytes.len();
+            }
         }
+        self.add(bytes.get(summed..at).unwrap_or_default());
         Ok(at)
+    }
+
+    /// Sums what has been used up: in long runs, which is faster.
+    fn add(&mut self, bytes: &[u8]) {
+        if self.verify {
+            self.sum.update(bytes);
+        }
     }
 
     fn error(&self, kind: RdbErrorKind, at: usize) -> RdbError {
@@ -265,6 +284,9 @@ impl Loader {
             return self.grow(growth, bytes, 0, sink);
         }
         let Some(&first) = bytes.first() else { return Ok(0) };
+        if first == kind::STRING {
+            return self.string(bytes, sink);
+        }
         if Growing::is_for(first) && Scan::new(first, self.dialect).is_ok() {
             return self.begin_growing(first, bytes, sink);
         }
@@ -283,6 +305,30 @@ impl Loader {
             self.opcode(first, &mut reader, sink).map_err(|kind| self.error(kind, 1 + reader.at()))?;
         }
         Ok(len)
+    }
+
+    /// A key with a string.
+    fn string(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let mut reader = Reader::new(&bytes[1..]);
+        let key = match reader.string() {
+            Ok(key) => key,
+            Err(RdbErrorKind::Truncated) => return Ok(0),
+            Err(kind) => return Err(self.error(kind, 1 + reader.at())),
+        };
+        let done = match reader.text() {
+            Ok(text) => {
+                let attributes = std::mem::take(&mut self.attributes);
+                let done = match text {
+                    Text::Int(value) => sink.entry(Entry { key: &key, value: Value::Int(value), attributes }),
+                    Text::Bytes(bytes) => sink.string(&key, &bytes, attributes),
+                };
+                done.map_err(RdbErrorKind::Refused)
+            }
+            Err(RdbErrorKind::Truncated) => return Ok(0),
+            Err(error) => Err(error),
+        };
+        done.map_err(|kind| RdbError { key: Some(key[..].into()), ..self.error(kind, 1 + reader.at()) })?;
+        Ok(1 + reader.at())
     }
 
     /// Begins a value that is stored in pieces.

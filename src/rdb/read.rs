@@ -112,8 +112,19 @@ impl<'a> Reader<'a> {
         size(len)
     }
 
-    /// A string in any encoding.
+    /// A string in any encoding. The place stays at its first byte if it is wrong.
+    #[inline]
     pub fn text(&mut self) -> Result<Text<'a>> {
+        let start = self.at;
+        let text = self.text_here();
+        if text.is_err() {
+            self.at = start;
+        }
+        text
+    }
+
+    #[inline]
+    fn text_here(&mut self) -> Result<Text<'a>> {
         let encoding = match self.length()? {
             Length::Plain(len) => {
                 let len = size(len)?;
