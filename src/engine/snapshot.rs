@@ -278,6 +278,9 @@ impl Keyspace {
                 },
             );
             db.walk = if cursor == 0 { DbWalk::Done } else { DbWalk::Pending { as_db, cursor } };
+            // Each entry is a cache miss: those of the next bucket come in while these are dealt with.
+            let ahead = db.table.peek(cursor, Entry::prefetch);
+            db.table.prefetch(ahead);
         }
         false
     }

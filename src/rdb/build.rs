@@ -150,8 +150,8 @@ impl Builder<'_> {
         let count = reader.number()?;
         let likely = usize::try_from(count).unwrap_or(usize::MAX);
         let value = match kind {
-            kind::LIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => Value::List(Box::new(List::new())),
-            kind::SET => Value::Set(Box::new(Set::new())),
+            kind::LIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => Value::List(Box::default()),
+            kind::SET => Value::Set(Box::default()),
             kind::ZSET | kind::ZSET_2 => Value::Zset(Box::new(Zset::with_hint(self.seed, likely, 0, self.limits.zset))),
             _ => {
                 let mut hash = Hash::new();

@@ -763,6 +763,17 @@ impl<T> Table<T> {
         start.wrapping_add(range).reverse_bits()
     }
 
+    /// Shows the entries of the bucket's first line that a scan at `cursor` would visit next, and gives the
+    /// cursor behind it: for asking early for memory.
+    pub fn peek(&self, cursor: u64, mut f: impl FnMut(&T)) -> u64 {
+        if self.len == 0 {
+            return 0;
+        }
+        let bucket = self.bucket_of(cursor);
+        self.chain(bucket).take(SLOTS).for_each(&mut f);
+        self.after(bucket)
+    }
+
     /// Like [`scan`](Self::scan), with entries that may be changed; their hashes must stay what they are.
     pub fn scan_mut(&mut self, cursor: u64, rehash: impl Fn(&T) -> u64, mut f: impl FnMut(&mut T)) -> u64 {
         if self.len == 0 {

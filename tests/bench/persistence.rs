@@ -110,8 +110,9 @@ struct Cost {
 /// Measures, and gives the section of the report.
 pub fn measure(plan: &Plan, cores: Cores) -> Result<String, String> {
     let kinds: Vec<Kind> = plan.kinds.iter().copied().filter(|kind| *kind != Kind::Canned).collect();
-    let wanted =
-        |data: &&Data| plan.names.is_empty() || plan.names.iter().any(|name| data.name.contains(name.as_str()));
+    let wanted = |data: &&Data| {
+        plan.names.is_empty() || plan.names.iter().any(|name| data.name.to_lowercase().contains(name.as_str()))
+    };
     let (mut costs, mut loads) = (Vec::new(), Vec::new());
     for data in DATA.iter().filter(wanted) {
         let count = data.count * plan.percent / 100;

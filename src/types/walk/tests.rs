@@ -96,7 +96,7 @@ fn change(value: &mut Value, random: &mut u64) {
                 11 => _ = list.insert_before(name, b"new", &fill),
                 12 => _ = list.insert_after(name, &[b'x'; 9000], &fill),
                 13 => _ = list.remove(at % 3, name, &fill),
-                14 if what % 5 == 0 => _ = list.trim(3, -9),
+                14 if what.is_multiple_of(5) => _ = list.trim(3, -9),
                 14 => _ = list.delete_range(at.unsigned_abs() as usize, 7),
                 _ => list.try_shrink(&fill),
             }
