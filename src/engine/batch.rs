@@ -9,18 +9,24 @@
 //! decides anything: a request that is not in a batch runs just the same. Redis' counterpart:
 //! `memory_prefetch.c` of Valkey.
 
+use std::ops::Range;
+
 use crate::resp::Args;
 use crate::resp::args::Span;
 use crate::resp::decode::usual_command;
+use crate::types::table::{Table, hash_bytes};
 
+use super::client::ClientId;
 use super::commands;
-use super::keyspace::Keyspace;
+use super::entry::Entry;
+use super::keyspace::{KEYS_AHEAD, Keyspace};
+use super::spec::Spec;
 
 /// Requests read ahead at most.
 const MOST: usize = 16;
 
-/// Keys of one request that are fetched ahead at most.
-const KEYS_AHEAD: usize = 16;
+/// Requests that another thread reads at most of what a client has sent at once.
+const MOST_READ: usize = 1024;
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +35,12 @@ struct Request {
     spans: (u32, u32),
     /// Where the next request begins.
     end: usize,
-    /// Its row, if it is the name of one without sub-commands.
-    command: Option<u16>,
+    /// Its row and that row's number, if it has the name of one.
+    row: Option<(&'static Spec, u16)>,
     /// Where the hashes of its keys are in `hashed`.
     hashed: (u32, u32),
+    /// The hash of the element of a large collection that it looks at.
+    element: Option<u64>,
 }
 
 /// Requests that have been read and not run.
@@ -43,6 +51,101 @@ pub(super) struct Batch {
     /// Keys as numbers of spans, with their hashes.
     hashed: Vec<(u32, u64)>,
     next: usize,
+    /// Where those end that are to run now.
+    until: usize,
+    /// Where those end whose keys are on their way.
+    fetched: usize,
+    /// How many requests, spans and hashes somebody else has put here: see [`Parsed`].
+    given: (usize, usize, usize),
+}
+
+/// Reads requests where there is no engine: what another thread needs to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader {
+    pub(super) seed: u64,
+    /// Names do not mean what they mean to everybody.
+    pub(super) renamed: bool,
+}
+
+/// Requests of any number of clients that a [`Reader`] has read.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    pub(super) batch: Batch,
+    /// Keys have been hashed with it.
+    seed: u64,
+    /// The memory that the requests before this one look at is on its way.
+    fetched: usize,
+}
+
+/// What one client has sent: a part of the bytes that a [`Parsed`] was read from.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Who.
+    pub client: ClientId,
+    /// Where.
+    pub bytes: Range<usize>,
+    /// The requests that these bytes begin with.
+    pub requests: Range<u32>,
+}
+
+impl Reader {
+    /// Reads the requests that `bytes` begin with, and says which numbers they have in `parsed`. What it does
+    /// not read stays for the engine to read. All that `parsed` holds must come from the same reader.
+    pub fn read(&self, bytes: &[u8], parsed: &mut Parsed) -> Range<u32> {
+        parsed.seed = self.seed;
+        let batch = &mut parsed.batch;
+        let first = batch.requests.len();
+        batch.parse(bytes, 0, MOST_READ, self.renamed);
+        batch.hash(bytes, first, self.seed);
+        batch.given = (batch.requests.len(), batch.spans.len(), batch.hashed.len());
+        first as u32..batch.requests.len() as u32
+    }
+}
+
+impl Parsed {
+    /// Forgets all requests and keeps the memory, unless it is a lot.
+    pub fn clear(&mut self) {
+        (self.batch.given, self.fetched) = ((0, 0, 0), 0);
+        self.batch.clear();
+        self.batch.spans.shrink_to(16 * MOST_READ);
+        self.batch.requests.shrink_to(4 * MOST_READ);
+        self.batch.hashed.shrink_to(4 * MOST_READ);
+    }
+
+    /// Those that are to run now; none if the keyspace has been replaced by one with another seed.
+    pub(super) fn select(&mut self, requests: Range<u32>, seed: u64) -> &mut Batch {
+        let first = if self.seed == seed { requests.start } else { requests.end };
+        self.batch.select(first as usize..requests.end as usize);
+        self.batch.fetched = self.batch.next.max(self.batch.until.min(self.fetched));
+        &mut self.batch
+    }
+
+    /// Asks for the memory that the requests of several clients will look at, in the order of the requests'
+    /// numbers; those before have been dealt with. How many keys. `db_of`: the selected db.
+    pub(super) fn fetch(
+        &mut self,
+        bytes: &[u8],
+        receipts: &[Receipt],
+        keys: &Keyspace,
+        db_of: impl Fn(ClientId) -> Option<usize>,
+    ) -> usize {
+        if self.seed != keys.seed() {
+            return 0;
+        }
+        let all = || {
+            let known = receipts.iter().filter_map(|it| Some((it, &keys.dbs[db_of(it.client)?].table)));
+            known.map(|(it, table)| {
+                (it.requests.start as usize..it.requests.end as usize, &bytes[it.bytes.clone()], table)
+            })
+        };
+        let batch = &mut self.batch;
+        all().for_each(|(requests, _, table)| batch.fetch_places(requests, table));
+        all().for_each(|(requests, _, table)| batch.fetch_keys(requests, table));
+        all().for_each(|(requests, bytes, table)| batch.fetch_element_places(requests, bytes, table));
+        all().for_each(|(requests, _, table)| batch.fetch_elements(requests, table));
+        self.fetched = receipts.last().map_or(self.fetched, |last| last.requests.end as usize);
+        all().map(|(requests, ..)| batch.hashed_of(requests).count()).sum()
+    }
 }
 
 /// A request that is to run now.
@@ -51,8 +154,8 @@ pub(super) struct Next<'a> {
     pub args: Args<'a>,
     /// Where the next request begins.
     pub end: usize,
-    /// Its row, where that is known already.
-    pub command: Option<u16>,
+    /// Its row and that row's number, where they are known already.
+    pub row: Option<(&'static Spec, u16)>,
     spans: &'a [Span],
     hashed: &'a [(u32, u64)],
 }
@@ -68,57 +171,125 @@ impl<'a> Next<'a> {
 }
 
 impl Batch {
-    /// Forgets what has not run.
+    /// Forgets what it has read itself.
     pub fn clear(&mut self) {
-        self.spans.clear();
-        self.requests.clear();
-        self.hashed.clear();
-        self.next = 0;
+        let (requests, spans, hashed) = self.given;
+        self.requests.truncate(requests);
+        self.spans.truncate(spans);
+        self.hashed.truncate(hashed);
+        self.select(requests..requests);
+    }
+
+    /// Only these requests are to run now.
+    pub fn select(&mut self, requests: Range<usize>) {
+        (self.next, self.until, self.fetched) = (requests.start, requests.end, requests.start);
+    }
+
+    /// Those not run are to be read again, by whoever comes to them.
+    pub fn skip(&mut self) {
+        self.select(self.until..self.until);
     }
 
     /// Reads the requests from `at` on, if none are left. `renamed`: names do not mean what they mean to
     /// everybody. How many keys it asked memory for.
-    pub fn read(&mut self, bytes: &[u8], mut at: usize, keys: &Keyspace, db: usize, renamed: bool) -> usize {
-        if self.next < self.requests.len() {
+    pub fn read(&mut self, bytes: &[u8], at: usize, keys: &Keyspace, db: usize, renamed: bool) -> usize {
+        if self.next < self.fetched {
             return 0;
         }
-        self.clear();
-        while self.requests.len() < MOST {
+        if self.next == self.until {
+            self.clear();
+            self.parse(bytes, at, MOST, renamed);
+            self.until = self.requests.len();
+            if self.until - self.next > 1 {
+                self.hash(bytes, self.next, keys.seed());
+            }
+        }
+        self.fetched = self.until.min(self.next + MOST);
+        if self.fetched - self.next > 1 { self.fetch(bytes, keys, db) } else { 0 }
+    }
+
+    fn parse(&mut self, bytes: &[u8], mut at: usize, most: usize, renamed: bool) {
+        let (table, most) = (commands::table(), self.requests.len() + most);
+        while self.requests.len() < most {
             let first = self.spans.len();
             let Some(end) = usual_command(bytes, at, &mut self.spans) else { break };
             let args = Args::new(bytes, &self.spans[first..]);
-            let command = if renamed { None } else { commands::table().find(args.at(0)) };
+            let command = if renamed { None } else { table.find(args.at(0)) };
+            let row = command.map(|command| (table.row(command), command));
             let spans = (first as u32, self.spans.len() as u32);
-            self.requests.push(Request { spans, end, command, hashed: (0, 0) });
+            self.requests.push(Request { spans, end, row, hashed: (0, 0), element: None });
             at = end;
         }
-        if self.requests.len() > 1 {
-            self.fetch(bytes, keys, db);
-        }
-        self.hashed.len()
     }
 
-    /// Asks for the memory that the requests will look at.
-    fn fetch(&mut self, bytes: &[u8], keys: &Keyspace, db: usize) {
-        for request in &mut self.requests {
+    /// Finds the keys of the requests from `first` on.
+    fn hash(&mut self, bytes: &[u8], first: usize, seed: u64) {
+        for request in &mut self.requests[first..] {
             let first = self.hashed.len() as u32;
-            let Some((key, step)) = request.command.and_then(|command| commands::table().row(command).key_steps())
-            else {
-                continue;
-            };
+            let Some((key, step)) = request.row.and_then(|(spec, _)| spec.key_steps()) else { continue };
             // Of a request of many keys the first are enough to have something to go on with.
             let keys_at = (request.spans.0 + key..request.spans.1).step_by(step.max(1) as usize);
             for span in keys_at.take(if step == 0 { 1 } else { KEYS_AHEAD }) {
                 let Span { start, end } = self.spans[span as usize];
-                let hash = keys.hash(&bytes[start..end]);
-                keys.dbs[db].table.prefetch(hash);
-                self.hashed.push((span, hash));
+                self.hashed.push((span, hash_bytes(seed, &bytes[start..end])));
             }
             request.hashed = (first, self.hashed.len() as u32);
         }
-        for (_, hash) in &self.hashed {
-            if let Some(entry) = keys.dbs[db].table.candidate(*hash) {
-                entry.prefetch();
+    }
+
+    /// Asks for the memory that the next requests will look at. How many keys.
+    fn fetch(&mut self, bytes: &[u8], keys: &Keyspace, db: usize) -> usize {
+        let (requests, table) = (self.next..self.fetched, &keys.dbs[db].table);
+        self.fetch_places(requests.clone(), table);
+        self.fetch_keys(requests.clone(), table);
+        self.fetch_element_places(requests.clone(), bytes, table);
+        self.fetch_elements(requests.clone(), table);
+        self.hashed_of(requests).count()
+    }
+
+    fn hashed_of(&self, requests: Range<usize>) -> impl Iterator<Item = u64> {
+        let all = self.requests[requests].iter();
+        all.flat_map(|it| &self.hashed[it.hashed.0 as usize..it.hashed.1 as usize]).map(|(_, hash)| *hash)
+    }
+
+    /// First the buckets of the keys …
+    fn fetch_places(&self, requests: Range<usize>, table: &Table<Entry>) {
+        self.hashed_of(requests).for_each(|hash| table.prefetch(hash));
+    }
+
+    /// … then the keys, …
+    fn fetch_keys(&self, requests: Range<usize>, table: &Table<Entry>) {
+        self.hashed_of(requests).filter_map(|hash| table.candidate(hash)).for_each(|entry| entry.prefetch());
+    }
+
+    /// The key of a request that names an element of a large collection; only the first of each.
+    fn collection<'a>(&self, request: &Request, table: &'a Table<Entry>) -> Option<&'a Entry> {
+        self.hashed[request.hashed.0 as usize..request.hashed.1 as usize]
+            .first()
+            .and_then(|(_, hash)| table.candidate(*hash))
+    }
+
+    /// … then, within large collections, the buckets of elements, …
+    fn fetch_element_places(&mut self, requests: Range<usize>, bytes: &[u8], table: &Table<Entry>) {
+        for number in requests {
+            let request = &self.requests[number];
+            let spans = &self.spans[request.spans.0 as usize..request.spans.1 as usize];
+            if let Some(element_at) = request.row.and_then(|(spec, _)| spec.element_at())
+                && let Some(Span { start, end }) = spans.get(element_at)
+                && let Some(entry) = self.collection(request, table)
+            {
+                self.requests[number].element = entry.fetch_place(&bytes[*start..*end]);
+            }
+        }
+    }
+
+    /// … and the elements.
+    fn fetch_elements(&self, requests: Range<usize>, table: &Table<Entry>) {
+        for request in &self.requests[requests] {
+            if let Some(hash) = request.element
+                && let Some(entry) = self.collection(request, table)
+            {
+                entry.fetch_found(hash);
             }
         }
     }
@@ -126,10 +297,24 @@ impl Batch {
     /// The next request; `bytes` are those it was read from.
     #[inline]
     pub fn next<'a>(&'a mut self, bytes: &'a [u8]) -> Option<Next<'a>> {
-        let request = self.requests.get(self.next)?;
+        let request = self.requests[..self.until].get(self.next)?;
         self.next += 1;
+        Some(self.stretch(request, bytes))
+    }
+
+    /// The next request, if its keys are on their way and its command is a plain one.
+    #[inline]
+    pub fn next_plain<'a>(&'a mut self, bytes: &'a [u8]) -> Option<Next<'a>> {
+        let request = self.requests[..self.fetched].get(self.next)?;
+        request.row.filter(|(spec, _)| spec.is_plain())?;
+        self.next += 1;
+        Some(self.stretch(request, bytes))
+    }
+
+    #[inline]
+    fn stretch<'a>(&'a self, request: &'a Request, bytes: &'a [u8]) -> Next<'a> {
         let args = Args::new(bytes, &self.spans[request.spans.0 as usize..request.spans.1 as usize]);
         let hashed = &self.hashed[request.hashed.0 as usize..request.hashed.1 as usize];
-        Some(Next { args, end: request.end, command: request.command, spans: &self.spans, hashed })
+        Next { args, end: request.end, row: request.row, spans: &self.spans, hashed }
     }
 }

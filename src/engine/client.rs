@@ -38,6 +38,8 @@ pub struct Peer {
     pub unix_socket: bool,
     /// Whether it came over loopback or a unix socket (protected mode lets it in).
     pub local: bool,
+    /// The number of the thread that has its socket; 0 is the engine's.
+    pub io_thread: u32,
 }
 
 /// A set of names with the engine's deterministic hasher.

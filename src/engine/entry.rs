@@ -1,18 +1,21 @@
-//! One key and its value in one allocation, behind a pointer of eight bytes.
+//! One key and its value in one allocation, behind an address of six bytes (where that is enough).
 //!
 //! Small strings lie beside their key; collections and big mutable strings are boxes that the entry
 //! owns. Redis' counterpart is the key object with embedded key, value and expire time.
 //!
 //! Layout, unaligned and little: `meta u32 | [expire i64] | key_len u8 or u32 | [value_len u8 or u32] |
-//! key | value`, where the value is its bytes (short, long), eight bytes (int) or a pointer (the rest).
+//! key | value`, where the value is its bytes (short, long), eight bytes (int), a hash, which has the size of a
+//! pointer, or a pointer (the rest).
 //! The lower 24 bits of `meta` are the access clock of LRU or LFU, then four bits kind, four bits flags.
 //!
 //! Invariants: `kind` says which owner the trailing pointer has; the allocation's size is always
 //! [`Parts::size`] with alignment 1; an entry is the only owner of its allocation and of its box.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
+use crate::types::address::Address;
 use crate::types::hash::{self, Hash};
 use crate::types::list::List;
 use crate::types::number;
@@ -42,7 +45,7 @@ const MODIFIED: u32 = 1 << 31;
 const EMBED_MAX: usize = 64 * 1024;
 
 /// An owning pointer to one key and its value.
-pub struct Entry(NonNull<u8>);
+pub struct Entry(Address);
 
 // SAFETY: an entry owns everything it points to, and nothing in it is tied to a thread.
 unsafe impl Send for Entry {}
@@ -89,7 +92,12 @@ impl Entry {
             },
             Value::List(list) => Entry::boxed(LIST, key, list),
             Value::Set(set) => Entry::boxed(SET, key, set),
-            Value::Hash(hash) => Entry::boxed(HASH, key, hash),
+            Value::Hash(hash) => {
+                let hash = ManuallyDrop::new(*hash);
+                // SAFETY: any hash is as many bytes as it has; what they own the entry owns from here on.
+                let bytes = unsafe { &*ptr::from_ref(&hash).cast::<[u8; size_of::<Hash>()]>() };
+                Entry::build(0, HASH, key, None, bytes)
+            }
             Value::Zset(zset) => Entry::boxed(ZSET, key, zset),
         }
     }
@@ -147,7 +155,7 @@ impl Entry {
             }
             ptr::copy_nonoverlapping(key.as_ptr(), p.add(parts.key_at), key.len());
             ptr::copy_nonoverlapping(tail.as_ptr(), p.add(parts.value_at), tail.len());
-            Entry(base)
+            Entry(Address::new(base))
         }
     }
 
@@ -210,6 +218,12 @@ impl Entry {
         usize::from_ne_bytes(bytes.try_into().expect("pointer size")) as *mut T
     }
 
+    /// The hash, which lies in the value field itself.
+    fn hash(&self, parts: Parts) -> *mut Hash {
+        const { assert!(size_of::<Hash>() == size_of::<usize>() && align_of::<Hash>() == 1) };
+        self.0.as_ptr().wrapping_add(parts.value_at).cast()
+    }
+
     /// The key.
     #[inline]
     pub fn key(&self) -> &[u8] {
@@ -240,7 +254,7 @@ impl Entry {
                 RAW => ValueRef::String(&*self.pointer::<Vec<u8>>(parts)),
                 LIST => ValueRef::List(&*self.pointer(parts)),
                 SET => ValueRef::Set(&*self.pointer(parts)),
-                HASH => ValueRef::Hash(&*self.pointer(parts)),
+                HASH => ValueRef::Hash(&*self.hash(parts)),
                 _ => ValueRef::Zset(&*self.pointer(parts)),
             }
         }
@@ -254,7 +268,7 @@ impl Entry {
             match self.tag() {
                 LIST => ValueMut::List(&mut *self.pointer(parts)),
                 SET => ValueMut::Set(&mut *self.pointer(parts)),
-                HASH => ValueMut::Hash(&mut *self.pointer(parts)),
+                HASH => ValueMut::Hash(&mut *self.hash(parts)),
                 ZSET => ValueMut::Zset(&mut *self.pointer(parts)),
                 _ => ValueMut::String,
             }
@@ -383,7 +397,7 @@ impl Entry {
                     RAW => Value::String(*Box::from_raw(self.pointer::<Vec<u8>>(parts))),
                     LIST => Value::List(Box::from_raw(self.pointer(parts))),
                     SET => Value::Set(Box::from_raw(self.pointer(parts))),
-                    HASH => Value::Hash(Box::from_raw(self.pointer(parts))),
+                    HASH => Value::Hash(Box::new(self.hash(parts).read())),
                     _ => Value::Zset(Box::from_raw(self.pointer(parts))),
                 }
             },
@@ -409,6 +423,29 @@ impl Entry {
     #[inline]
     pub fn prefetch(&self) {
         prefetch(self.0.as_ptr());
+    }
+
+    /// Asks for the memory in which the value, a large collection, looks for this element. Gives its hash, for
+    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    #[inline]
+    pub fn fetch_place(&self, element: &[u8]) -> Option<u64> {
+        match self.value() {
+            ValueRef::Set(set) => set.fetch_place(element),
+            ValueRef::Hash(hash) => hash.fetch_place(element),
+            ValueRef::Zset(zset) => zset.fetch_place(element),
+            _ => None,
+        }
+    }
+
+    /// Asks for the memory of the element with this hash.
+    #[inline]
+    pub fn fetch_found(&self, hash: u64) {
+        match self.value() {
+            ValueRef::Set(set) => set.fetch_found(hash),
+            ValueRef::Hash(fields) => fields.fetch_found(hash),
+            ValueRef::Zset(zset) => zset.fetch_found(hash),
+            _ => {}
+        }
     }
 
     /// Whether a running walk has already taken this entry (or must not take it).
@@ -451,7 +488,7 @@ impl Entry {
                 ValueRef::String(_) => 0,
                 ValueRef::List(list) => size_of::<List>() + list.heap_bytes(),
                 ValueRef::Set(set) => size_of::<Set>() + set.heap_bytes(),
-                ValueRef::Hash(hash) => size_of::<Hash>() + hash.heap_bytes(),
+                ValueRef::Hash(hash) => hash.heap_bytes(),
                 ValueRef::Zset(zset) => size_of::<Zset>() + zset.heap_bytes(),
             }
     }
@@ -465,10 +502,8 @@ impl Entry {
                 set::View::Large => set.len(),
                 _ => 1,
             },
-            ValueRef::Hash(hash) => match hash.view() {
-                hash::View::Large => hash.len(),
-                _ => 1,
-            },
+            ValueRef::Hash(hash) if hash.layout() == hash::Layout::Large => hash.len(),
+            ValueRef::Hash(_) => 1,
             ValueRef::Zset(zset) if zset.as_listpack().is_some() => 1,
             ValueRef::Zset(zset) => zset.len(),
         }
@@ -486,7 +521,7 @@ impl Drop for Entry {
                 RAW => drop(Box::from_raw(self.pointer::<Vec<u8>>(parts))),
                 LIST => drop(Box::from_raw(self.pointer::<List>(parts))),
                 SET => drop(Box::from_raw(self.pointer::<Set>(parts))),
-                HASH => drop(Box::from_raw(self.pointer::<Hash>(parts))),
+                HASH => self.hash(parts).drop_in_place(),
                 _ => drop(Box::from_raw(self.pointer::<Zset>(parts))),
             }
             dealloc(self.0.as_ptr(), parts.layout());

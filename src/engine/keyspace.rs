@@ -110,6 +110,9 @@ pub enum ExpiryMode {
     Ignore,
 }
 
+/// Keys of one request whose hashes are known ahead, at most.
+pub(super) const KEYS_AHEAD: usize = 16;
+
 /// Where bytes lie: the same place is the same key for as long as it is borrowed.
 fn place(key: &[u8]) -> (usize, usize) {
     (key.as_ptr().addr(), key.len())
@@ -190,7 +193,9 @@ pub struct Keyspace {
     pub sliced_from: usize,
     seed: u64,
     /// Keys of the command under way, by address and length, with their hashes.
-    hashed: Vec<((usize, usize), u64)>,
+    hashed: [((usize, usize), u64); KEYS_AHEAD],
+    /// How many of them.
+    hashed_len: usize,
     /// The one that was asked for last.
     next_hashed: Cell<usize>,
 }
@@ -211,7 +216,8 @@ impl Keyspace {
             garbage: Vec::new(),
             sliced_from: SLICED_FROM,
             seed: rng.next(),
-            hashed: Vec::new(),
+            hashed: [((0, 0), 0); KEYS_AHEAD],
+            hashed_len: 0,
             next_hashed: Cell::new(0),
             rng,
         }
@@ -222,11 +228,10 @@ impl Keyspace {
     pub fn hash(&self, key: &[u8]) -> u64 {
         // A command asks for its keys in their order, and for each more than once.
         let next = self.next_hashed.get();
-        for at in next..self.hashed.len().min(next + 2) {
-            let (known, hash) = self.hashed[at];
-            if known == place(key) {
+        for (at, (known, hash)) in self.hashed[..self.hashed_len].iter().enumerate().skip(next).take(2) {
+            if *known == place(key) {
                 self.next_hashed.set(at);
-                return hash;
+                return *hash;
             }
         }
         hash_bytes(self.seed, key)
@@ -235,9 +240,15 @@ impl Keyspace {
     /// Says what the hashes of these keys are: for as long as the very same bytes are borrowed.
     #[inline]
     pub(super) fn set_hashed<'a>(&mut self, hashed: impl Iterator<Item = (&'a [u8], u64)>) {
-        self.hashed.clear();
-        self.hashed.extend(hashed.map(|(key, hash)| (place(key), hash)));
+        let places = self.hashed.iter_mut().zip(hashed);
+        self.hashed_len = places.map(|(known, (key, hash))| *known = (place(key), hash)).count();
         self.next_hashed.set(0);
+    }
+
+    /// Says that those bytes are not borrowed any more.
+    #[inline]
+    pub(super) fn forget_hashed(&mut self) {
+        self.hashed_len = 0;
     }
 
     /// The seed of [`hash`](Self::hash).

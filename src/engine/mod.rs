@@ -6,11 +6,11 @@
 //!
 //! - [`client`]: who is connected. [`spec`], [`commands`]: what they may ask. [`call`]: one command run.
 //! - `dispatch`: checks, runs, settles. [`effects`]: what a unit changed. [`blocking`]: who waits.
-//! - [`keyspec`]: which arguments are keys.
+//! - [`batch`]: requests read ahead, here or on another thread. [`keyspec`]: which arguments are keys.
 //! - [`keyspace`]: the only door to keys, made of [`entry`]s. [`eviction`], [`expiry`]: how they go.
 //! - [`persistence`], [`snapshot`]: what is to be stored. [`host`]: what is asked of the world.
 
-mod batch;
+pub mod batch;
 pub mod blocking;
 pub mod call;
 pub mod client;
@@ -46,8 +46,11 @@ mod tick;
 pub mod time;
 mod transaction;
 
+use std::ops::Range;
+
 use crate::resp::{Decoder, Limits, Reply, Step};
 
+use batch::{Batch, Parsed, Reader, Receipt};
 use client::{Client, ClientId, Peer};
 use commands::Renames;
 use config::Config;
@@ -158,14 +161,41 @@ impl Engine {
 
     /// Bytes have come from a client, in any chunking. A waiting client's bytes are kept.
     pub fn receive(&mut self, now: Now, id: ClientId, bytes: &[u8]) {
+        self.take_in(now, id, bytes, None);
+    }
+
+    /// Like [`receive`](Self::receive) for bytes that a [`Reader`] has read: these requests they begin with.
+    pub fn receive_parsed(&mut self, now: Now, id: ClientId, bytes: &[u8], parsed: &mut Parsed, requests: Range<u32>) {
+        let batch = parsed.select(requests, self.keyspace.seed());
+        self.take_in(now, id, bytes, Some(batch));
+    }
+
+    /// Asks for the memory that these requests of several clients will look at, before the first of them is run: so
+    /// clients that send one request at a time do not wait for memory one after the other either. More than some
+    /// dozens push each other out of the cache again.
+    pub fn fetch(&mut self, bytes: &[u8], receipts: &[Receipt], parsed: &mut Parsed) {
+        let clients = &self.server.clients;
+        let keys = parsed.fetch(bytes, receipts, &self.keyspace, |id| clients.find(id).map(|client| client.db));
+        self.server.stats.prefetch_batches += u64::from(keys > 0);
+        self.server.stats.prefetch_keys += keys as u64;
+    }
+
+    /// What reads requests for [`receive_parsed`](Self::receive_parsed), on any thread. What an old one has read is
+    /// read again.
+    pub fn reader(&self) -> Reader {
+        Reader { seed: self.keyspace.seed(), renamed: !self.server.renames.is_empty() }
+    }
+
+    fn take_in(&mut self, now: Now, id: ClientId, bytes: &[u8], parsed: Option<&mut Batch>) {
         self.begin(now);
         let Some(client) = self.server.clients.find_mut(id) else { return };
         client.last_seen = now.mono;
         client.net_in += bytes.len() as u64;
         self.server.stats.net_input += bytes.len() as u64;
         self.server.stats.reads += 1;
+        self.server.stats.of_thread(client.peer.io_thread).0 += 1;
         if client.query.is_empty() && !client.is_waiting() {
-            let consumed = self.run_bytes(id, bytes);
+            let consumed = self.run_bytes(id, bytes, parsed);
             if consumed < bytes.len()
                 && let Some(client) = self.server.clients.find_mut(id)
             {
@@ -201,6 +231,7 @@ impl Engine {
                     client.sent(bytes);
                     self.server.stats.net_output += bytes as u64;
                     self.server.stats.writes += 1;
+                    self.server.stats.of_thread(client.peer.io_thread).1 += 1;
                 }
             }
             other => self.report_storage(other),
@@ -210,10 +241,16 @@ impl Engine {
 
     // ---- Outputs ----
 
+    /// Bytes of replies to commands that [`drain`](Self::drain) will bring.
+    pub fn output_bytes(&self) -> usize {
+        self.server.output_bytes
+    }
+
     /// Moves everything that is to leave into `outbox`. Its vectors are reused; it must be empty.
     pub fn drain(&mut self, outbox: &mut Outbox) {
         std::mem::swap(&mut self.server.stream, &mut outbox.append);
         std::mem::swap(&mut self.server.asks, &mut outbox.asks);
+        self.server.output_bytes = 0;
         let mut pending = std::mem::take(&mut self.server.pending);
         for id in pending.drain(..) {
             let Some(client) = self.server.clients.find_mut(id) else { continue };
@@ -264,38 +301,67 @@ impl Engine {
 
     // ---- Bytes to commands ----
 
-    /// Runs as many commands as `bytes` hold and the client may run; says how many bytes they took.
-    fn run_bytes(&mut self, id: ClientId, bytes: &[u8]) -> usize {
+    /// Runs as many commands as `bytes` hold and the client may run; says how many bytes they took. `parsed`: the
+    /// requests they begin with, if those have been read.
+    fn run_bytes(&mut self, id: ClientId, bytes: &[u8], parsed: Option<&mut Batch>) -> usize {
+        if let Some(batch) = parsed {
+            return self.run_batch(id, bytes, batch);
+        }
+        let mut batch = std::mem::take(&mut self.server.batch);
+        batch.clear();
+        let consumed = self.run_batch(id, bytes, &mut batch);
+        self.server.batch = batch;
+        consumed
+    }
+
+    fn run_batch(&mut self, id: ClientId, bytes: &[u8], batch: &mut Batch) -> usize {
         let max_bulk_len = self.server.config.proto_max_bulk_len as usize;
         let Some(client) = self.server.clients.find_mut(id) else { return bytes.len() };
         let mut decoder = std::mem::take(&mut client.decoder);
         let mut reply = client.take_reply();
         if reply.buf.capacity() == 0 {
-            reply.buf = self.server.spare.pop().unwrap_or_default();
+            reply.buf = self.server.spare_buffer();
         }
         let before = reply.buf.len();
-        let mut batch = std::mem::take(&mut self.server.batch);
-        batch.clear();
         let queued = self.server.resumed.len();
         let (mut at, mut wanted) = (0, 0);
         self.server.running_bytes = bytes.len();
+        // Found out when it matters first, and again after whatever may change it.
+        let mut unhindered = None;
         while at < bytes.len() {
             let Some(client) = self.server.clients.find(id).filter(|client| !client.is_waiting()) else { break };
             let unauthenticated = self.server.auth_required(id);
-            if !decoder.is_midway() && !unauthenticated {
+            if unauthenticated {
+                batch.skip();
+            } else if !decoder.is_midway() {
                 let fetched = batch.read(bytes, at, &self.keyspace, client.db, !self.server.renames.is_empty());
                 self.server.stats.prefetch_batches += u64::from(fetched > 0);
                 self.server.stats.prefetch_keys += fetched as u64;
             }
             if let Some(next) = batch.next(bytes) {
-                self.keyspace.set_hashed(next.hashed(bytes));
-                self.execute(id, next.args, next.command, &mut reply);
-                self.keyspace.set_hashed(std::iter::empty());
                 at = next.end;
+                match next.row {
+                    Some((spec, _)) if spec.is_plain() && *unhindered.get_or_insert_with(|| self.is_unhindered(id)) => {
+                        // What leaves nothing to settle changes nothing for the requests behind it.
+                        let mut quiet = self.execute_plain(id, next, bytes, &mut reply);
+                        while quiet && let Some(next) = batch.next_plain(bytes) {
+                            at = next.end;
+                            self.server.lap_began = Some(self.server.lap_ended);
+                            quiet = self.execute_plain(id, next, bytes, &mut reply);
+                        }
+                    }
+                    row => {
+                        self.keyspace.set_hashed(next.hashed(bytes));
+                        self.execute(id, next.args, row.map(|(_, command)| command), &mut reply);
+                        unhindered = None;
+                    }
+                }
+                self.keyspace.forget_hashed();
             } else {
                 match decoder.decode(&bytes[at..], &Limits { max_bulk_len, unauthenticated }) {
                     Ok(Step::Command { consumed }) => {
                         self.execute(id, decoder.args(&bytes[at..]), None, &mut reply);
+                        unhindered = None;
                         at += consumed;
                     }
                     Ok(Step::Empty { consumed }) => {
@@ -327,11 +393,11 @@ impl Engine {
                 break;
             }
         }
-        self.server.batch = batch;
         if let Some(client) = self.server.clients.find_mut(id) {
             client.decoder = decoder;
             client.wanted = wanted;
             let wrote = reply.buf.len() > before;
+            self.server.output_bytes += reply.buf.len().saturating_sub(before);
             self.put_back(id, &mut reply);
             if wrote {
                 self.server.mark_pending(id);
@@ -364,7 +430,7 @@ impl Engine {
             return;
         }
         let mut query = std::mem::take(&mut client.query);
-        let consumed = self.run_bytes(id, &query);
+        let consumed = self.run_bytes(id, &query, None);
         if let Some(client) = self.server.clients.find_mut(id) {
             query.drain(..consumed);
             client.query = query;
@@ -426,14 +492,24 @@ const PROTECTED: &str = "DENIED Haversack is in protected mode: no password is s
 mod tests {
     use super::*;
 
-    /// What comes out when these requests come in pieces of `size` bytes.
-    fn replies(requests: &[u8], size: usize) -> Vec<u8> {
-        let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());
+    /// What comes out when these requests come in pieces of `size` bytes, read beforehand or not.
+    fn replies(requests: &[u8], size: usize, reader: Option<Reader>) -> Vec<u8> {
+        let mut config = Config::default();
+        config.requirepass = b"secret".to_vec();
+        let mut engine = Engine::new(config, Host::default(), 1, Now::default());
         let now = Now::default();
         let id = engine.connect(now, Peer { local: true, ..Peer::default() });
         let (mut outbox, mut sent) = (Outbox::default(), Vec::new());
         for piece in requests.chunks(size) {
-            engine.receive(now, id, piece);
+            if let Some(reader) = reader {
+                let mut parsed = Parsed::default();
+                // Somebody else's stand before them.
+                reader.read(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$4\r\nPING\r\n", &mut parsed);
+                let range = reader.read(piece, &mut parsed);
+                engine.receive_parsed(now, id, piece, &mut parsed, range);
+            } else {
+                engine.receive(now, id, piece);
+            }
             engine.drain(&mut outbox);
             outbox.sends.drain(..).for_each(|(_, bytes)| sent.extend(bytes));
             outbox.asks.clear();
@@ -443,19 +519,26 @@ mod tests {
 
     #[test]
     fn requests_read_ahead_answer_as_single_ones_do() {
-        let lines = "SET a 1|set b 2|MGET a b c|SELECT 1|GET a|MSET a 3 b 4 a 5|SWAPDB 0 1|MGET a b|NOSUCH x|GET|\
+        let lines = "GET a|AUTH secret|SET a 1|set b 2|MGET a b c|SELECT 1|GET a|MSET a 3 b 4 a 5|SWAPDB 0 1|MGET a b|NOSUCH x|GET|\
             MULTI|INCR a|SELECT 1|GET a|EXEC|DEL a b|WATCH a|RENAME a b|LPUSH l 1 2 3|BLPOP l 0|LMOVE l m LEFT LEFT|\
-            OBJECT ENCODING m|CONFIG SET maxmemory-samples 7|RESET|MGET a b c d e f g h i j k l m n o p q r s t u v|\
+            OBJECT ENCODING m|CONFIG SET maxmemory-samples 7|RESET|GET a|AUTH secret|MGET a b c d e f g h i j k l m n o p q r s t u v|\
             GET a|QUIT|GET never";
         let mut requests = Vec::new();
         for line in lines.split('|') {
             let words = line.split(' ').map(str::as_bytes).collect::<Vec<_>>();
             crate::resp::encode_command(words, &mut requests);
         }
-        let at_once = replies(&requests, requests.len());
-        assert!(at_once.starts_with(b"+OK\r\n+OK\r\n*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n"));
-        for size in [1, 7, 64, 300] {
-            assert_eq!(String::from_utf8_lossy(&replies(&requests, size)), String::from_utf8_lossy(&at_once), "{size}");
+        let at_once = replies(&requests, requests.len(), None);
+        assert!(at_once.starts_with(
+            b"-NOAUTH Authentication required.\r\n+OK\r\n+OK\r\n+OK\r\n*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n"
+        ));
+        let right = Engine::new(Config::default(), Host::default(), 1, Now::default()).reader();
+        let old = Reader { seed: right.seed ^ 1, ..right };
+        for size in [1, 7, 64, 300, requests.len()] {
+            for reader in [None, Some(right), Some(old)] {
+                let replies = replies(&requests, size, reader);
+                assert_eq!(String::from_utf8_lossy(&replies), String::from_utf8_lossy(&at_once), "{size} {reader:?}");
+            }
         }
     }
 

@@ -33,8 +33,10 @@ pub struct Pause {
 }
 
 /// Output buffers larger than this are not kept for reuse, and no more than so many of them.
-const SPARE_BYTES: usize = 64 * 1024;
+const SPARE_BYTES: usize = 256 * 1024;
 const SPARES: usize = 1024;
+/// All of them together take no more than this.
+const SPARES_BYTES: usize = 4 << 20;
 
 /// What a client that has not said the password yet may leave unread, in bytes.
 const UNAUTHENTICATED_REPLY_BYTES: u64 = 1024;
@@ -53,6 +55,11 @@ pub struct Server {
     pub client_bytes: u64,
     /// Length of the input whose commands are being run.
     pub running_bytes: usize,
+    /// What the stopwatch said when the last command ended.
+    pub lap_ended: u64,
+    /// The same, if the next command follows so closely that it need not be looked at again: it is a fiftieth of
+    /// the time of a small command.
+    pub lap_began: Option<u64>,
     /// What `rename-command` has made of names.
     pub renames: Renames,
     /// Who listens to which channel.
@@ -67,6 +74,8 @@ pub struct Server {
     pub shutdown_aborted: bool,
     /// Empty output buffers, to be used again by whoever has something to say.
     pub spare: Vec<Vec<u8>>,
+    /// What they take.
+    spare_bytes: usize,
     /// What most commands stay below: follows the configuration.
     pub usual: Usual,
     /// How large the keys are, while somebody wants to know.
@@ -109,6 +118,8 @@ pub struct Server {
     pub asks: Vec<Ask>,
     /// Clients to close.
     pub closes: Vec<ClientId>,
+    /// Bytes of replies that commands have written since something was handed out last.
+    pub output_bytes: usize,
     /// Clients with something to hand out.
     pub pending: Vec<ClientId>,
     /// Clients that do not wait any more and whose kept bytes are to be run.
@@ -127,6 +138,8 @@ impl Server {
             startup_memory: (host.used_memory)(),
             client_bytes: 0,
             running_bytes: 0,
+            lap_ended: 0,
+            lap_began: None,
             renames: Renames::default(),
             config,
             host,
@@ -138,6 +151,7 @@ impl Server {
             shutdown: None,
             shutdown_aborted: false,
             spare: Vec::new(),
+            spare_bytes: 0,
             usual: Usual::default(),
             census: Census::default(),
             batch: Batch::default(),
@@ -158,6 +172,7 @@ impl Server {
             offset: 0,
             asks: Vec::new(),
             closes: Vec::new(),
+            output_bytes: 0,
             pending: Vec::new(),
             resumed: VecDeque::new(),
             current: None,
@@ -179,10 +194,20 @@ impl Server {
 
     /// Keeps an output buffer for whoever has something to say next.
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if (1..=SPARE_BYTES).contains(&buffer.capacity()) && self.spare.len() < SPARES {
+        let bytes = self.spare_bytes + buffer.capacity();
+        if (1..=SPARE_BYTES).contains(&buffer.capacity()) && self.spare.len() < SPARES && bytes <= SPARES_BYTES {
+            self.spare_bytes = bytes;
             buffer.clear();
             self.spare.push(buffer);
         }
+    }
+
+    /// A buffer that was kept, or an empty one.
+    #[inline]
+    pub fn spare_buffer(&mut self) -> Vec<u8> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
     }
 
     /// Notes that a client has something to hand out.

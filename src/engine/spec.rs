@@ -341,6 +341,12 @@ pub struct Spec {
     pub full_name: &'static str,
 }
 
+impl std::fmt::Debug for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(self.full_name)
+    }
+}
+
 impl Spec {
     /// A row. Everything else is added by the methods below.
     pub const fn new(name: &'static str, handler: Handler, arity: i32, flags: Flags, group: Group) -> Spec {
@@ -388,6 +394,28 @@ impl Spec {
     pub const fn subcommands(mut self, subcommands: &'static [Spec]) -> Spec {
         self.subcommands = subcommands;
         self
+    }
+
+    /// Whether it only reads or writes keys: it never waits, and what may hinder a client's commands (a
+    /// transaction, a subscription, a pause …) is after it as it was before.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.flags & (READONLY | WRITE) != 0
+            && self.flags & (BLOCKING | ADMIN | PUBSUB | NOSCRIPT | PROTECTED | NO_AUTH) == 0
+            && self.subcommands.is_empty()
+    }
+
+    /// Where the first element of a collection stands that the command looks for, if it does. A guess by the
+    /// group, for what asks for memory ahead.
+    #[inline]
+    pub fn element_at(&self) -> Option<usize> {
+        match self.group {
+            Group::Set | Group::Hash => Some(2),
+            // Behind the score or the increment.
+            Group::SortedSet if self.flags & (WRITE | DENYOOM) == WRITE | DENYOOM => Some(3),
+            Group::SortedSet => Some(2),
+            _ => None,
+        }
     }
 
     /// Where keys stand, if that does not hang on the arguments: the first, and the distance to the next up to

@@ -186,6 +186,8 @@ pub struct Stats {
     /// Times that bytes came from a client, and that bytes to one left.
     pub reads: u64,
     pub writes: u64,
+    /// The same by the thread that has the socket.
+    pub by_thread: Vec<(u64, u64)>,
     pub auth_failures: u64,
     pub net_input: u64,
     pub net_output: u64,
@@ -227,6 +229,7 @@ impl Default for Stats {
             rejected_connections: 0,
             reads: 0,
             writes: 0,
+            by_thread: Vec::new(),
             auth_failures: 0,
             net_input: 0,
             net_output: 0,
@@ -257,6 +260,16 @@ impl Default for Stats {
 impl Stats {
     /// Kinds of errors that are counted apart; past that they are only counted together.
     const ERROR_KINDS: usize = 128;
+
+    /// Reads and writes of the thread with this number.
+    #[inline]
+    pub fn of_thread(&mut self, number: u32) -> &mut (u64, u64) {
+        let index = number as usize;
+        if index >= self.by_thread.len() {
+            self.by_thread.resize(index + 1, (0, 0));
+        }
+        &mut self.by_thread[index]
+    }
 
     /// Counts one run of a command.
     #[inline]

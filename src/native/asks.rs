@@ -65,7 +65,7 @@ impl Pump {
         let changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
         let about = |about: &'static str| move |text| Refusal { about, text };
         if changed("maxclients") {
-            process::permits_clients(self.engine.config().maxclients).map_err(about("maxclients"))?;
+            process::permits_clients(self.engine.config()).map_err(about("maxclients"))?;
         }
         if changed("oom-score-adj") || changed("oom-score-adj-values") {
             process::set_oom_score(self.engine.config()).map_err(about("oom-score-adj"))?;
@@ -136,6 +136,9 @@ impl Pump {
     /// The last things: everything durable, no traces left.
     pub(super) fn leave(&mut self, now: Now) {
         process::tell_stopping(self.engine.config().supervised);
+        if let Some(threads) = &mut self.threads {
+            threads.leave();
+        }
         self.storage.finish(now);
         // Why a start has failed stands in the last line of the log.
         let orderly = self.exit == Some(std::process::ExitCode::SUCCESS);

@@ -30,7 +30,7 @@ pub enum Stream {
 /// A connection.
 pub struct Connection {
     stream: Stream,
-    /// Its client, until the engine has forgotten it.
+    /// Its client, until the engine has forgotten it. Those of io threads are written down beside the engine.
     pub client: Option<ClientId>,
     /// Its place among the sources of events.
     pub flag: Arc<Flag>,
@@ -54,18 +54,10 @@ pub enum Read {
 }
 
 impl Connection {
-    /// A connection for a client.
-    pub fn new(stream: Stream, client: ClientId, flag: Arc<Flag>) -> Connection {
+    /// A connection, for a client if the engine has one at hand.
+    pub fn new(stream: Stream, client: Option<ClientId>, flag: Arc<Flag>) -> Connection {
         let waker = Waker::from(flag.clone());
-        Connection {
-            stream,
-            client: Some(client),
-            flag,
-            waker,
-            out: VecDeque::new(),
-            written: 0,
-            held: VecDeque::new(),
-        }
+        Connection { stream, client, flag, waker, out: VecDeque::new(), written: 0, held: VecDeque::new() }
     }
 
     /// Reads what is there into `buffer`.

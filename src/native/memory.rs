@@ -8,8 +8,12 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-use libmimalloc_sys::{mi_collect, mi_process_info};
+use libmimalloc_sys::{mi_collect, mi_malloc, mi_process_info, mi_realloc, mi_zalloc};
 use mimalloc::MiMalloc;
+
+/// What every block is aligned to. Asked for so much, mimalloc would look for it nevertheless, and where it is not
+/// sure take a block that is larger by as much: 32 bytes for 24.
+const ALIGN: usize = 8;
 
 /// Bytes a thread may have counted for itself.
 const SLACK: isize = 64 * 1024;
@@ -81,12 +85,14 @@ fn count(bytes: isize) {
     }
 }
 
-// SAFETY: every call is handed on to mimalloc unchanged; counting neither allocates nor unwinds.
+// SAFETY: every call is handed on to mimalloc, and what it gives has the alignment asked for; counting neither
+// allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are those that mimalloc asks for.
-        let block = unsafe { MiMalloc.alloc(layout) };
+        let block =
+            unsafe { if layout.align() <= ALIGN { mi_malloc(layout.size()).cast() } else { MiMalloc.alloc(layout) } };
         if !block.is_null() {
             count(footprint(layout.size()));
         }
@@ -96,7 +102,9 @@ unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        let block = unsafe { MiMalloc.alloc_zeroed(layout) };
+        let block = unsafe {
+            if layout.align() <= ALIGN { mi_zalloc(layout.size()).cast() } else { MiMalloc.alloc_zeroed(layout) }
+        };
         if !block.is_null() {
             count(footprint(layout.size()));
         }
@@ -113,7 +121,12 @@ unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: as above.
-        let moved = unsafe { MiMalloc.realloc(block, layout, new_size) };
+        let moved = unsafe {
+            match layout.align() <= ALIGN {
+                true => mi_realloc(block.cast(), new_size).cast(),
+                false => MiMalloc.realloc(block, layout, new_size),
+            }
+        };
         if !moved.is_null() {
             count(footprint(new_size) - footprint(layout.size()));
         }

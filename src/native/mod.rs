@@ -4,13 +4,15 @@
 //! everything that waits for a disk is another thread's business. Nothing here decides about data.
 //!
 //! - [`start`]: arguments and configuration files. [`process`]: the process and its machine. [`log`].
-//! - [`listen`]: addresses to listen at. [`connection`]: a socket and what is still to be written to it.
+//! - [`listen`]: addresses to listen at. [`connection`]: a socket and what is still to be written to it. [`inbox`]: what
+//!   sockets have brought.
 //! - [`ready`]: who can go on. [`pump`]: the loop. [`asks`]: what the engine wants done.
 //! - [`storage`]: files. [`clock`], [`memory`]: what is measured.
 
 pub mod asks;
 pub mod clock;
 pub mod connection;
+pub mod inbox;
 pub mod listen;
 pub mod log;
 pub mod memory;
@@ -19,6 +21,7 @@ pub mod pump;
 pub mod ready;
 pub mod start;
 pub mod storage;
+pub mod threads;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -16,6 +16,14 @@ use super::{clock, log, memory};
 /// Files the server needs besides those of its clients.
 const RESERVED_FILES: u64 = 32;
 
+/// Files an io thread needs for its event loop.
+const THREAD_FILES: u64 = 4;
+
+/// Files needed besides those of clients.
+fn reserved_files(config: &Config) -> u64 {
+    RESERVED_FILES + THREAD_FILES * u64::from(config.io_threads - 1)
+}
+
 /// The name and version of the allocator.
 pub const ALLOCATOR: &str = "mimalloc";
 
@@ -109,7 +117,7 @@ fn resident_bytes() -> Option<u64> {
 
 /// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what can be had.
 pub fn raise_file_limit(config: &mut Config) {
-    let wanted = u64::from(config.maxclients) + RESERVED_FILES;
+    let wanted = u64::from(config.maxclients) + reserved_files(config);
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live value.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 || limit.rlim_cur >= wanted {
@@ -125,7 +133,7 @@ pub fn raise_file_limit(config: &mut Config) {
         return log::notice(&format!("Increased maximum number of open files to {wanted} (it was {had})."));
     }
     let best = if limit.rlim_max > had && try_limit(limit.rlim_max) { limit.rlim_max } else { had };
-    let fits = best.saturating_sub(RESERVED_FILES).max(1) as u32;
+    let fits = best.saturating_sub(reserved_files(config)).max(1) as u32;
     log::warning(&format!(
         "maxclients {} needs {wanted} open files, but this process may open only {best}. maxclients is now {fits}; \
          raise the limit with 'ulimit -n {wanted}' to have more.",
@@ -160,9 +168,9 @@ pub fn set_oom_score(config: &Config) -> Result<(), String> {
     })
 }
 
-/// Whether more files may be opened so that `clients` clients fit.
-pub fn permits_clients(clients: u32) -> Result<(), String> {
-    let wanted = u64::from(clients) + RESERVED_FILES;
+/// Whether as many files may be opened as `maxclients` clients and the server need.
+pub fn permits_clients(config: &Config) -> Result<(), String> {
+    let wanted = u64::from(config.maxclients) + reserved_files(config);
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live value.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 || limit.rlim_cur >= wanted {
@@ -173,7 +181,7 @@ pub fn permits_clients(clients: u32) -> Result<(), String> {
     if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
         return Ok(());
     }
-    let most = limit.rlim_max.saturating_sub(RESERVED_FILES);
+    let most = limit.rlim_max.saturating_sub(reserved_files(config));
     Err(format!("The operating system is not able to handle the specified number of clients, try with {most}"))
 }
 

@@ -25,15 +25,18 @@ use crate::engine::{Engine, Outbox};
 
 use super::clock::{self, Clock};
 use super::connection::{Connection, Read, Stream};
+use super::inbox::{Inbox, READ_BYTES};
 use super::listen::{self, Listener};
 use super::log::{self, in_words};
 use super::process;
 use super::ready::{Flag, Ready, Token};
 use super::storage::Storage;
 use super::storage::load::{self, Loader, Plan, Progress};
+use super::threads::Threads;
 
-/// One read takes at most so many bytes.
-const READ_BYTES: usize = 64 * 1024;
+/// Replies that are sent before the turn is over: they are to be still in the cache then, which is a third of the
+/// time of GET for values of 4 KiB.
+const OUTPUT_BYTES: usize = 64 * 1024;
 
 /// Connections accepted in one turn by one listener.
 const ACCEPTS: usize = 1000;
@@ -69,6 +72,9 @@ pub struct Pump {
     /// Who waits for something to be loaded again, and for what.
     pub(super) reloading: Option<(Ticket, SnapshotKind)>,
     pub(super) files: Files,
+    /// Those that have the connections, if there are any.
+    pub(super) threads: Option<Threads>,
+    threads_source: Source,
     /// Connections with replies that wait for the log, by the offset they wait for.
     held: VecDeque<(u64, u32)>,
     storage_source: Source,
@@ -80,7 +86,7 @@ pub struct Pump {
     free: Vec<u32>,
     /// Where the connection of a client is, by [`ClientId::index`].
     slots: Vec<u32>,
-    buffer: Vec<u8>,
+    inbox: Inbox,
     outbox: Outbox,
     timer: Pin<Box<Sleep>>,
     armed: MonoTime,
@@ -110,6 +116,8 @@ impl Pump {
         let storage_source = Source::new(&ready, Token::Storage);
         let storage = Storage::start(storage_source.flag.clone())?;
         let loader = Loader::start(plan, None, &mut engine, clock.now(), storage_source.flag.clone())?;
+        let threads_source = Source::new(&ready, Token::Mail);
+        let threads = Threads::start(&engine, &threads_source.flag)?;
         let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
         let mut pump = Pump {
             engine,
@@ -117,6 +125,8 @@ impl Pump {
             loader: Some(loader),
             reloading: None,
             files,
+            threads,
+            threads_source,
             held: VecDeque::new(),
             storage_source,
             clock,
@@ -125,7 +135,7 @@ impl Pump {
             connections: Vec::new(),
             free: Vec::new(),
             slots: Vec::new(),
-            buffer: vec![0; READ_BYTES],
+            inbox: Inbox::default(),
             outbox: Outbox::default(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: MonoTime::default(),
@@ -198,14 +208,25 @@ impl Pump {
         }
         for token in tokens.drain(..) {
             match token {
-                Token::Connection(slot) => self.serve(now, slot),
+                Token::Connection(slot) => {
+                    self.serve(now, slot);
+                    if self.inbox.is_full() {
+                        self.inbox.empty(&mut self.engine, now);
+                        while self.engine.output_bytes() > OUTPUT_BYTES && self.dispatch(now) {}
+                    }
+                }
                 Token::Listener(at) => self.accept(now, at as usize),
                 Token::Signals => self.hear_signals(now),
                 Token::Timer => self.timer_source.flag.rearm(),
                 Token::Storage => self.storage_source.flag.rearm(),
+                Token::Mail => self.threads_source.flag.rearm(),
             }
         }
         self.tokens = tokens;
+        self.inbox.empty(&mut self.engine, now);
+        if let Some(threads) = &mut self.threads {
+            threads.feed(&mut self.engine, now, &mut self.outbox);
+        }
         self.storage.hear(&mut self.engine, now);
         let mut again = self.load(now);
         if self.engine.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
@@ -214,6 +235,9 @@ impl Pump {
         }
         again |= self.storage.pull_slice(&mut self.engine);
         while self.dispatch(now) {}
+        if let Some(threads) = &mut self.threads {
+            threads.hand_out(self.engine.reader());
+        }
         if self.storage.fatal {
             self.exit = Some(ExitCode::FAILURE);
         }
@@ -226,6 +250,9 @@ impl Pump {
         match again {
             true => cx.waker().wake_by_ref(),
             false => self.set_timer(cx, ended),
+        }
+        if self.ready.rest() {
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
@@ -301,14 +328,14 @@ impl Pump {
         }
         let mut fed = false;
         loop {
-            match connection.read(&mut self.buffer) {
+            match connection.read(self.inbox.room()) {
                 Read::Nothing => break,
                 Read::Bytes(read, more) => {
                     fed = true;
                     if let Some(client) = connection.client {
-                        self.engine.receive(now, client, &self.buffer[..read]);
+                        self.inbox.receive(client, read, self.engine.reader());
                     }
-                    if more {
+                    if more || self.inbox.is_full() {
                         connection.flag.raise();
                         break;
                     }
@@ -400,6 +427,12 @@ impl Pump {
     }
 
     fn welcome(&mut self, now: Now, stream: Stream, peer: Peer) {
+        if let Some(threads) = &mut self.threads {
+            if let Err(error) = threads.welcome(&mut self.engine, now, stream, peer) {
+                log::warning(&format!("Handing a client to an io thread: {}", in_words(&error)));
+            }
+            return;
+        }
         let client = self.engine.connect(now, peer);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
@@ -407,7 +440,7 @@ impl Pump {
         });
         let flag = self.ready.flag(Token::Connection(slot));
         flag.raise();
-        self.connections[slot as usize] = Some(Box::new(Connection::new(stream, client, flag)));
+        self.connections[slot as usize] = Some(Box::new(Connection::new(stream, Some(client), flag)));
         let index = client.index();
         if index >= self.slots.len() {
             self.slots.resize(index + 1, u32::MAX);
@@ -469,13 +502,17 @@ impl Pump {
             }
         }
         for client in outbox.closes.drain(..) {
-            if let Some(slot) = self.slot_of(client) {
+            if let Some(threads) = &mut self.threads {
+                threads.close(client);
+            } else if let Some(slot) = self.slot_of(client) {
                 self.forget(slot);
                 self.close_if_flushed(slot);
             }
         }
         for client in outbox.drops.drain(..) {
-            if let Some(slot) = self.slot_of(client) {
+            if let Some(threads) = &mut self.threads {
+                threads.cut_off(client);
+            } else if let Some(slot) = self.slot_of(client) {
                 self.close(slot);
             }
         }
@@ -510,6 +547,9 @@ impl Pump {
     /// Lets go of the replies that waited for what is stored now.
     fn release(&mut self, now: Now) {
         let safe = self.storage.safe();
+        if let Some(threads) = &mut self.threads {
+            return threads.release(safe);
+        }
         while let Some((_, slot)) = self.held.pop_front_if(|(offset, _)| *offset <= safe) {
             let Some(connection) = self.connections[slot as usize].as_deref_mut() else { continue };
             match connection.release(safe) {
@@ -538,6 +578,10 @@ impl Pump {
     }
 
     fn send(&mut self, now: Now, client: ClientId, bytes: Vec<u8>, hold: Option<u64>) -> Option<Vec<u8>> {
+        if let Some(threads) = &mut self.threads {
+            threads.send(client, bytes, hold);
+            return None;
+        }
         let slot = self.slot_of(client)?;
         let connection = self.connections[slot as usize].as_deref_mut()?;
         if let Some(offset) = hold {
@@ -568,11 +612,12 @@ fn tcp_peer(stream: &TcpStream, addr: std::net::SocketAddr) -> Peer {
         fd: stream.as_raw_fd(),
         unix_socket: false,
         local: addr.ip().is_loopback(),
+        ..Peer::default()
     }
 }
 
 fn unix_peer(stream: &UnixStream, path: &str) -> Peer {
     use std::os::fd::AsRawFd;
     let addr = format!("{path}:0");
-    Peer { laddr: addr.clone(), addr, fd: stream.as_raw_fd(), unix_socket: true, local: true }
+    Peer { laddr: addr.clone(), addr, fd: stream.as_raw_fd(), unix_socket: true, local: true, ..Peer::default() }
 }

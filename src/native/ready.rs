@@ -2,7 +2,8 @@
 //!
 //! Every source (a connection, a listener, the timer, the storage thread) has a [`Flag`] that makes the
 //! waker it is polled with. A wake puts its token on the list, once, and wakes the pump; so one turn
-//! of the pump deals with everything the system reported at once. Wakes may come from any thread.
+//! of the pump deals with everything the system reported at once. Wakes may come from any thread. An io thread
+//! is a pump with a list of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,12 +22,16 @@ pub enum Token {
     Timer,
     /// Reports of the storage thread.
     Storage,
+    /// What another thread has put where it is looked for.
+    Mail,
 }
 
 #[derive(Default)]
 struct List {
     tokens: Vec<Token>,
     pump: Option<Waker>,
+    /// The pump is at work, and looks at the list once more before it rests.
+    awake: bool,
 }
 
 /// The list of tokens that are ready.
@@ -54,9 +59,17 @@ impl Ready {
     pub fn take(&self, pump: &Waker, tokens: &mut Vec<Token>) {
         let mut list = self.lock();
         std::mem::swap(&mut list.tokens, tokens);
+        list.awake = true;
         if list.pump.as_ref().is_none_or(|known| !known.will_wake(pump)) {
             list.pump = Some(pump.clone());
         }
+    }
+
+    /// Says that the pump has done all it knew of. True if there is more: then it must go on.
+    pub fn rest(&self) -> bool {
+        let mut list = self.lock();
+        list.awake = !list.tokens.is_empty();
+        list.awake
     }
 }
 
@@ -83,7 +96,9 @@ impl Wake for Flag {
         }
         let mut list = self.list.lock();
         list.tokens.push(self.token);
-        if list.tokens.len() == 1
+        // A wake from another thread is a system call: none while the pump is at work anyway.
+        if !list.awake
+            && list.tokens.len() == 1
             && let Some(pump) = &list.pump
         {
             pump.wake_by_ref();

@@ -281,7 +281,7 @@ impl Builder<'_> {
         if has_duplicates(&pack, stride) {
             return malformed("duplicate hash field");
         }
-        let hash = if timed { Hash::from_triples(pack, limits) } else { Hash::from_pairs(pack, limits) };
+        let hash = if timed { Hash::from_triples(pack, limits) } else { Hash::from_pairs(&pack, limits) };
         hash.map_err(|_| RdbErrorKind::Malformed("invalid packed hash"))
     }
 }

@@ -5,7 +5,7 @@
 
 use super::lzf::Compressor;
 use super::opcode::{Format, container, encoding, kind};
-use crate::types::hash::{self, Hash};
+use crate::types::hash::{Hash, Layout};
 use crate::types::list::NodeRef;
 use crate::types::listpack::{IntBuf, canonical_int};
 use crate::types::set::View;
@@ -62,14 +62,7 @@ impl Encoder {
                 Some(pairs) => self.string(pairs.as_bytes(), out),
                 None => self.pieces(value, out),
             },
-            ValueRef::Hash(hash) => match (hash.view(), hash.min_expiry()) {
-                (hash::View::Pairs(pack), _) => self.string(pack.as_bytes(), out),
-                (hash::View::Triples(pack), Some(first)) => {
-                    out.extend_from_slice(&first.to_le_bytes());
-                    self.string(pack.as_bytes(), out);
-                }
-                (hash::View::Triples(_), None) | (hash::View::Large, _) => self.pieces(value, out),
-            },
+            ValueRef::Hash(hash) => self.hash(hash, out),
         }
     }
 
@@ -217,11 +210,24 @@ pub(super) fn length(len: u64, out: &mut Vec<u8>) {
 /// Hashes.
 impl Encoder {
     fn hash_kind(hash: &Hash) -> u8 {
-        match (hash.view(), hash.min_expiry()) {
-            (hash::View::Pairs(_), _) => kind::HASH_LISTPACK,
-            (hash::View::Triples(_), Some(_)) => kind::HASH_LISTPACK_TTL,
-            (hash::View::Large, Some(_)) => kind::HASH_TTL,
-            (hash::View::Triples(_) | hash::View::Large, None) => kind::HASH,
+        match (hash.layout(), hash.min_expiry()) {
+            (Layout::Pairs, _) => kind::HASH_LISTPACK,
+            (Layout::Triples, Some(_)) => kind::HASH_LISTPACK_TTL,
+            (Layout::Large, Some(_)) => kind::HASH_TTL,
+            (Layout::Triples | Layout::Large, None) => kind::HASH,
+        }
+    }
+
+    fn hash(&mut self, hash: &Hash, out: &mut Vec<u8>) {
+        let first = hash.min_expiry();
+        match hash.to_listpack() {
+            Some(pack) if hash.layout() == Layout::Pairs || first.is_some() => {
+                if let Some(first) = first {
+                    out.extend_from_slice(&first.to_le_bytes());
+                }
+                self.string(pack.as_bytes(), out);
+            }
+            _ => self.pieces(ValueRef::Hash(hash), out),
         }
     }
 }

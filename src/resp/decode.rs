@@ -152,20 +152,26 @@ pub fn usual_command(buf: &[u8], at: usize, spans: &mut Vec<Span>) -> Option<usi
 }
 
 /// The number of a whole line of one to three digits at `at`, and where the next line begins.
+///
+/// Four bytes are compared at once: minus what they are to be, digits are what is left.
 #[inline]
 fn usual_header(buf: &[u8], at: usize, prefix: u8) -> Option<(usize, usize)> {
     let line = buf.get(at..)?;
-    let digit = |byte: u8| usize::from(byte - b'0');
-    match line {
-        [p, a @ b'0'..=b'9', b'\r', _, ..] if *p == prefix => Some((digit(*a), at + 4)),
-        [p, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] if *p == prefix => {
-            Some((digit(*a) * 10 + digit(*b), at + 5))
-        }
-        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', _, ..] if prefix == b'$' => {
-            Some((digit(*a) * 100 + digit(*b) * 10 + digit(*c), at + 6))
-        }
-        _ => None,
+    let less =
+        |expected: [u8; 4]| Some(u32::from_le_bytes(*line.first_chunk()?).wrapping_sub(u32::from_le_bytes(expected)));
+    let digit = |rest: u32, byte: u32| (rest >> (8 * byte) & 15) as usize;
+    let one = less([prefix, b'0', b'\r', b'\n'])?;
+    if one & !0x0f00 == 0 && digit(one, 1) <= 9 {
+        return Some((digit(one, 1), at + 4));
     }
+    let two = less([prefix, b'0', b'0', b'\r'])?;
+    if two & !0x000f_0f00 == 0 && (1..=9).contains(&digit(two, 1)) && digit(two, 2) <= 9 {
+        return Some((digit(two, 1) * 10 + digit(two, 2), at + 5));
+    }
+    let three = less([prefix, b'0', b'0', b'0'])?;
+    let (a, b, c) = (digit(three, 1), digit(three, 2), digit(three, 3));
+    let fits = three & !0x0f0f_0f00 == 0 && (1..=9).contains(&a) && b <= 9 && c <= 9;
+    (fits && prefix == b'$' && line.get(4) == Some(&b'\r')).then_some((a * 100 + b * 10 + c, at + 6))
 }
 
 /// The state of one client's request stream.

@@ -62,6 +62,7 @@ impl Reply {
             0 => self.buf.extend_from_slice(b":0\r\n"),
             1 => self.buf.extend_from_slice(b":1\r\n"),
             _ => {
+                self.buf.reserve(24);
                 self.buf.push(b':');
                 self.buf.extend_from_slice(IntBuf::new().format(value).as_bytes());
                 self.crlf();

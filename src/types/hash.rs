@@ -1,7 +1,7 @@
 //! The hash type: fields with values, and perhaps an expiry time for each field.
 //!
-//! A hash is packed (a listpack of pairs, or of triples once a field had an expiry time) or large (a
-//! table). It does not know its limits (they come with each call that may convert), and it never
+//! A hash is packed (a block of pairs, or a listpack of triples once a field had an expiry time) or large (a
+//! table); a packed one without expiry times is a single allocation, and the hash itself a single pointer. It does not know its limits (they come with each call that may convert), and it never
 //! converts back. It knows no clock either: fields whose time has come stay until `expire_due` takes
 //! them out, and every reading method shows them unless its name says `live`.
 //!
@@ -9,14 +9,18 @@
 //!
 //! Redis' counterpart: `t_hash.c`, with `ebuckets.c`.
 
+mod form;
 mod large;
 mod packed;
+mod pairs;
 
 use crate::types::PackLimits;
 use crate::types::listpack::{Item, Listpack};
 use crate::types::sample::Selection;
+use form::{Form, View, ViewMut};
 use large::Large;
 use packed::Packed;
+use std::borrow::Cow;
 
 /// When a hash becomes large, and what its table is seeded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,22 +64,20 @@ pub enum FieldTtl {
 pub const LATEST_FIELD_TTL_MS: i64 = (1 << 46) - 1;
 
 /// Fields with values.
+///
+/// It has the size of a pointer and lies at any address.
 #[derive(Clone)]
+#[repr(transparent)]
 pub struct Hash(Form);
 
-#[derive(Clone)]
-enum Form {
-    Packed(Packed),
-    Large(Box<Large>),
-}
-
-/// What a hash looks like inside: for writing it out as it is.
-pub enum View<'a> {
-    /// Field, value, field, value …
-    Pairs(&'a Listpack),
-    /// Field, value, expiry time …; those that expire come first, the soonest of all first; an
+/// What Redis' hash of these fields looks like inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// A listpack of field, value, field, value …
+    Pairs,
+    /// A listpack of field, value, expiry time …; those that expire come first, the soonest of all first; an
     /// expiry time of 0 is none.
-    Triples(&'a Listpack),
+    Triples,
     /// Neither; [`Hash::iter`] gives the fields.
     Large,
 }
@@ -94,15 +96,15 @@ impl Default for Hash {
 impl Hash {
     /// An empty hash.
     pub fn new() -> Hash {
-        Hash(Form::Packed(Packed::new()))
+        Hash(Form::new())
     }
 
     /// The hash saved as a listpack of pairs. Fields that occur twice are not looked for.
     ///
     /// # Errors
     /// The last field has no value.
-    pub fn from_pairs(pairs: Listpack, limits: &HashLimits) -> Result<Hash, NotAHash> {
-        Ok(Hash::from_packed(Packed::from_pairs(pairs)?, limits))
+    pub fn from_pairs(pairs: &Listpack, limits: &HashLimits) -> Result<Hash, NotAHash> {
+        Ok(Hash(Form::pairs(pairs::from_listpack(pairs)?)).within(limits))
     }
 
     /// The hash saved as a listpack of triples, in any order. Fields that occur twice are not looked for.
@@ -110,34 +112,47 @@ impl Hash {
     /// # Errors
     /// The last triple is not whole, or an expiry time is not a time.
     pub fn from_triples(triples: Listpack, limits: &HashLimits) -> Result<Hash, NotAHash> {
-        Ok(Hash::from_packed(Packed::from_triples(triples)?, limits))
+        Ok(Hash(Form::triples(Packed::from_triples(triples)?)).within(limits))
     }
 
-    fn from_packed(packed: Packed, limits: &HashLimits) -> Hash {
+    /// Itself, large if it is not small enough for the limits.
+    fn within(mut self, limits: &HashLimits) -> Hash {
+        let room = match self.0.view() {
+            View::Pairs(pairs) => pairs::fits(pairs, b"", b""),
+            View::Triples(packed) => packed.fits(b"", b""),
+            View::Large(_) => true,
+        };
         let fits = |field: Field| field.name.len().max(field.value.len()) <= limits.pack.value;
-        let small = packed.len() <= limits.pack.entries && packed.fits(b"", b"") && packed.iter().all(fits);
-        let mut hash = Hash(Form::Packed(packed));
-        if !small {
-            hash.enlarge(limits.seed);
+        if !room || self.len() > limits.pack.entries || !self.iter().all(fits) {
+            self.enlarge(limits.seed);
         }
-        hash
+        self
     }
 
-    /// The form, for writing it out as it is.
-    pub fn view(&self) -> View<'_> {
-        match &self.0 {
-            Form::Packed(packed) if packed.is_timed() => View::Triples(packed.listpack()),
-            Form::Packed(packed) => View::Pairs(packed.listpack()),
-            Form::Large(_) => View::Large,
+    /// What it looks like inside.
+    pub fn layout(&self) -> Layout {
+        match self.0.view() {
+            View::Pairs(_) => Layout::Pairs,
+            View::Triples(_) => Layout::Triples,
+            View::Large(_) => Layout::Large,
+        }
+    }
+
+    /// The listpack that Redis' hash would be, if it were one: for writing it out.
+    pub fn to_listpack(&self) -> Option<Cow<'_, Listpack>> {
+        match self.0.view() {
+            View::Pairs(pairs) => Some(Cow::Owned(pairs::to_listpack(pairs))),
+            View::Triples(packed) => Some(Cow::Borrowed(packed.listpack())),
+            View::Large(_) => None,
         }
     }
 
     /// What OBJECT ENCODING says.
     pub fn encoding(&self) -> &'static str {
-        match self.view() {
-            View::Pairs(_) => "listpack",
-            View::Triples(_) => "listpackex",
-            View::Large => "hashtable",
+        match self.layout() {
+            Layout::Pairs => "listpack",
+            Layout::Triples => "listpackex",
+            Layout::Large => "hashtable",
         }
     }
 
@@ -150,15 +165,19 @@ impl Hash {
 
     /// Number of fields, expired ones included.
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Form::Packed(packed) => packed.len(),
-            Form::Large(large) => large.len(),
+        match self.0.view() {
+            View::Pairs(pairs) => pairs::len(pairs),
+            View::Triples(packed) => packed.len(),
+            View::Large(large) => large.len(),
         }
     }
 
     /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match self.0.view() {
+            View::Pairs(pairs) => pairs.is_empty(),
+            _ => self.len() == 0,
+        }
     }
 
     /// Number of fields that have not expired yet.
@@ -168,17 +187,14 @@ impl Hash {
 
     /// Bytes of heap held.
     pub fn heap_bytes(&self) -> usize {
-        match &self.0 {
-            Form::Packed(packed) => packed.listpack().heap_bytes(),
-            Form::Large(large) => size_of::<Large>() + large.heap_bytes(),
-        }
+        self.0.heap_bytes()
     }
 
     /// Frees up to `n` fields of a hash no longer in use; gives whether any are left.
     pub fn drain_some(&mut self, n: usize) -> bool {
-        match &mut self.0 {
-            Form::Large(large) => large.drain_some(n),
-            Form::Packed(_) => {
+        match self.0.view_mut() {
+            ViewMut::Large(large) => large.drain_some(n),
+            _ => {
                 *self = Hash::new();
                 false
             }
@@ -186,10 +202,17 @@ impl Hash {
     }
 
     fn enlarge(&mut self, seed: u64) {
-        if let Form::Packed(packed) = &self.0 {
+        if self.layout() != Layout::Large {
             let mut large = Large::new(seed);
-            packed.iter().for_each(|field| large.add(field));
-            self.0 = Form::Large(Box::new(large));
+            self.iter().for_each(|field| large.add(field));
+            self.0 = Form::large(large);
+        }
+    }
+
+    /// Makes room for expiry times.
+    fn make_timed(&mut self) {
+        if let View::Pairs(pairs) = self.0.view() {
+            self.0 = Form::triples(Packed::from_fields(pairs::iter(pairs)));
         }
     }
 }
@@ -198,9 +221,28 @@ impl Hash {
 impl Hash {
     /// The field with this name.
     pub fn field(&self, name: &[u8]) -> Option<Field<'_>> {
-        match &self.0 {
-            Form::Packed(packed) => packed.field(name),
-            Form::Large(large) => large.field(name),
+        match self.0.view() {
+            View::Pairs(pairs) => pairs::field(pairs, name),
+            View::Triples(packed) => packed.field(name),
+            View::Large(large) => large.field(name),
+        }
+    }
+
+    /// Asks for the memory in which a large hash looks for this field. Gives its hash, for
+    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    #[inline]
+    pub fn fetch_place(&self, name: &[u8]) -> Option<u64> {
+        match self.0.view() {
+            View::Large(large) => Some(large.fetch_place(name)),
+            _ => None,
+        }
+    }
+
+    /// Asks for the memory of the field with this hash.
+    #[inline]
+    pub fn fetch_found(&self, hash: u64) {
+        if let View::Large(large) = self.0.view() {
+            large.fetch_found(hash);
         }
     }
 
@@ -227,34 +269,51 @@ impl Hash {
     /// Sets the value of a field; true if the field is new.
     pub fn set(&mut self, name: &[u8], value: &[u8], ttl: FieldTtl, limits: &HashLimits) -> bool {
         let long = name.len().max(value.len()) > limits.pack.value;
-        match &mut self.0 {
-            Form::Large(large) => return large.set(name, value, ttl),
-            Form::Packed(packed) if !long && packed.fits(name, value) => {
-                let new = packed.set(name, value, ttl);
-                if new && packed.len() > limits.pack.entries {
-                    self.enlarge(limits.seed);
+        let new = match self.0.view_mut() {
+            ViewMut::Large(large) => return large.set(name, value, ttl),
+            ViewMut::Pairs(pairs) if !long && pairs::fits(pairs.bytes(), name, value) => {
+                if let FieldTtl::At(_) = ttl {
+                    self.make_timed();
+                    return self.set(name, value, ttl, limits);
                 }
-                return new;
+                pairs::set(pairs, name, value)
             }
-            Form::Packed(_) => {}
+            ViewMut::Triples(packed) if !long && packed.fits(name, value) => packed.set(name, value, ttl),
+            _ => {
+                self.enlarge(limits.seed);
+                return self.set(name, value, ttl, limits);
+            }
+        };
+        if new && self.exceeds(limits.pack.entries) {
+            self.enlarge(limits.seed);
         }
-        self.enlarge(limits.seed);
-        self.set(name, value, ttl, limits)
+        new
+    }
+
+    /// Whether there are more fields than this.
+    fn exceeds(&self, entries: usize) -> bool {
+        match self.0.view() {
+            // A field takes a byte at least.
+            View::Pairs(pairs) if pairs.len() <= entries => false,
+            _ => self.len() > entries,
+        }
     }
 
     /// Removes a field; false if there was none.
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        match &mut self.0 {
-            Form::Packed(packed) => packed.remove(name),
-            Form::Large(large) => large.remove(name),
+        match self.0.view_mut() {
+            ViewMut::Pairs(pairs) => pairs::remove(pairs, name),
+            ViewMut::Triples(packed) => packed.remove(name),
+            ViewMut::Large(large) => large.remove(name),
         }
     }
 
     /// All fields, in no particular order.
     pub fn iter(&self) -> Iter<'_> {
-        match &self.0 {
-            Form::Packed(packed) => Iter::Packed(packed.iter()),
-            Form::Large(large) => Iter::Large(large.iter()),
+        match self.0.view() {
+            View::Pairs(pairs) => Iter::Pairs(pairs::iter(pairs)),
+            View::Triples(packed) => Iter::Packed(packed.iter()),
+            View::Large(large) => Iter::Large(large.iter()),
         }
     }
 
@@ -265,11 +324,11 @@ impl Hash {
 
     /// Visits about `count` fields at `cursor` (0 begins) and gives the cursor to go on with; 0 ends.
     /// Packed hashes are visited whole. What is there throughout is visited, expired or not.
-    pub fn scan(&self, cursor: u64, count: usize, mut f: impl FnMut(Field)) -> u64 {
-        match &self.0 {
-            Form::Large(large) => large.scan(cursor, count, f),
-            Form::Packed(packed) => {
-                packed.iter().for_each(&mut f);
+    pub fn scan(&self, cursor: u64, count: usize, f: impl FnMut(Field)) -> u64 {
+        match self.0.view() {
+            View::Large(large) => large.scan(cursor, count, f),
+            _ => {
+                self.iter().for_each(f);
                 0
             }
         }
@@ -280,9 +339,10 @@ impl Hash {
 impl Hash {
     /// A random field, expired or not, all equally likely; the random number decides which.
     pub fn random(&self, random: u64) -> Option<Field<'_>> {
-        match &self.0 {
-            Form::Packed(packed) => packed.random(random),
-            Form::Large(large) => large.random(random),
+        match self.0.view() {
+            View::Pairs(pairs) => pairs::random(pairs, random),
+            View::Triples(packed) => packed.random(random),
+            View::Large(large) => large.random(random),
         }
     }
 
@@ -306,8 +366,8 @@ impl Hash {
         random: &mut impl FnMut() -> u64,
         mut f: impl FnMut(Field<'a>),
     ) {
-        match &self.0 {
-            Form::Large(large) if self.all_live(now_ms) => large.sample(count, random, f),
+        match self.0.view() {
+            View::Large(large) if self.all_live(now_ms) => large.sample(count, random, f),
             _ => {
                 let mut selection = Selection::new(count, self.live_len(now_ms));
                 self.live(now_ms).filter(|_| selection.next(random)).for_each(&mut f);
@@ -326,27 +386,34 @@ impl Hash {
     /// Sets when a field expires (milliseconds since the Unix epoch, more than 0); false if there is
     /// no such field.
     pub fn set_expiry(&mut self, name: &[u8], expiry_ms: i64) -> bool {
-        match &mut self.0 {
-            Form::Packed(packed) => packed.set_expiry(name, Some(expiry_ms)),
-            Form::Large(large) => large.set_expiry(name, Some(expiry_ms)),
+        if !self.contains(name) {
+            return false;
         }
-        .is_some()
+        self.make_timed();
+        let before = match self.0.view_mut() {
+            ViewMut::Pairs(_) => None,
+            ViewMut::Triples(packed) => packed.set_expiry(name, Some(expiry_ms)),
+            ViewMut::Large(large) => large.set_expiry(name, Some(expiry_ms)),
+        };
+        before.is_some()
     }
 
     /// Makes a field one that does not expire; true if it did, `None` if there is no such field.
     pub fn persist(&mut self, name: &[u8]) -> Option<bool> {
-        let before = match &mut self.0 {
-            Form::Packed(packed) => packed.set_expiry(name, None),
-            Form::Large(large) => large.set_expiry(name, None),
+        let before = match self.0.view_mut() {
+            ViewMut::Pairs(pairs) => pairs::field(pairs.bytes(), name).map(|field| field.expiry_ms),
+            ViewMut::Triples(packed) => packed.set_expiry(name, None),
+            ViewMut::Large(large) => large.set_expiry(name, None),
         };
         before.map(|expiry_ms| expiry_ms.is_some())
     }
 
     /// When the first field expires. Constant or logarithmic time.
     pub fn min_expiry(&self) -> Option<i64> {
-        match &self.0 {
-            Form::Packed(packed) => packed.min_expiry(),
-            Form::Large(large) => large.min_expiry(),
+        match self.0.view() {
+            View::Pairs(_) => None,
+            View::Triples(packed) => packed.min_expiry(),
+            View::Large(large) => large.min_expiry(),
         }
     }
 
@@ -358,9 +425,10 @@ impl Hash {
     /// Removes up to `max` expired fields, the first to expire first, after showing each to `f`; gives
     /// how many.
     pub fn expire_due(&mut self, now_ms: i64, max: usize, f: impl FnMut(Field)) -> usize {
-        match &mut self.0 {
-            Form::Packed(packed) => packed.expire_due(now_ms, max, f),
-            Form::Large(large) => large.expire_due(now_ms, max, f),
+        match self.0.view_mut() {
+            ViewMut::Pairs(_) => 0,
+            ViewMut::Triples(packed) => packed.expire_due(now_ms, max, f),
+            ViewMut::Large(large) => large.expire_due(now_ms, max, f),
         }
     }
 }
@@ -368,27 +436,27 @@ impl Hash {
 /// Walks in slices, exact under changes: see `types/walk.rs`.
 impl Hash {
     pub(super) fn walker(&self) -> Option<u32> {
-        match &self.0 {
-            Form::Packed(_) => None,
-            Form::Large(large) => large.walker(),
+        match self.0.view() {
+            View::Pairs(_) | View::Triples(_) => None,
+            View::Large(large) => large.walker(),
         }
     }
 
     pub(super) fn begin_walk(&mut self, id: u32) {
-        if let Form::Large(large) = &mut self.0 {
+        if let ViewMut::Large(large) = self.0.view_mut() {
             large.begin_walk(id);
         }
     }
 
     pub(super) fn step_walk(&mut self, f: impl FnMut(Field)) -> bool {
-        match &mut self.0 {
-            Form::Packed(_) => true,
-            Form::Large(large) => large.step_walk(f),
+        match self.0.view_mut() {
+            ViewMut::Pairs(_) | ViewMut::Triples(_) => true,
+            ViewMut::Large(large) => large.step_walk(f),
         }
     }
 
     pub(super) fn end_walk(&mut self) {
-        if let Form::Large(large) = &mut self.0 {
+        if let ViewMut::Large(large) = self.0.view_mut() {
             large.end_walk();
         }
     }
@@ -397,6 +465,8 @@ impl Hash {
 /// All fields of a hash.
 pub enum Iter<'a> {
     /// Of a packed one.
+    Pairs(pairs::Iter<'a>),
+    /// Of a packed one with expiry times.
     Packed(packed::Iter<'a>),
     /// Of a large one.
     Large(large::Iter<'a>),
@@ -408,6 +478,7 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
         match self {
+            Iter::Pairs(iter) => iter.next(),
             Iter::Packed(iter) => iter.next(),
             Iter::Large(iter) => iter.next(),
         }

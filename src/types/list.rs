@@ -14,6 +14,7 @@ mod node;
 mod quicklist;
 #[cfg(test)]
 mod tests;
+mod uniform;
 mod walk;
 
 use super::listpack::{Item, Listpack, Needle};
@@ -22,6 +23,7 @@ pub use node::{NodeBody, NodeRef};
 
 use node::{Node, NodeIter};
 use quicklist::{End, Quicklist, SAFE_NODE_BYTES};
+use std::borrow::Cow;
 
 /// How large nodes get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,7 @@ impl List {
     /// are there, [`List::try_convert`] settles the encoding.
     pub fn append_listpack(&mut self, pack: Listpack) {
         let quick = self.quicklist();
+        quick.seal(quick.nodes().len().wrapping_sub(1));
         quick.add_node(quick.nodes().len(), Node::new(NodeBody::Packed(pack)));
     }
 
@@ -126,7 +129,7 @@ impl List {
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = NodeRef<'_>> {
         let count = self.node_count();
         (0..count).map(move |n| match &self.repr {
-            Repr::Packed(pack) => NodeRef::Packed(pack),
+            Repr::Packed(pack) => NodeRef::Packed(Cow::Borrowed(pack)),
             Repr::Quick(quick) => quick.nodes()[n].as_ref(),
         })
     }
@@ -208,7 +211,7 @@ impl List {
         let [only] = quick.nodes().as_slices().0 else {
             return;
         };
-        let fits = only.pack().is_some_and(|pack| pack.byte_len() <= max_bytes);
+        let fits = only.pack_len().is_some_and(|len| len <= max_bytes);
         if quick.nodes().len() == 1
             && fits
             && quick.len() <= max_count

@@ -193,6 +193,32 @@ impl Listpack {
         Listpack { buf: vec![Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END] }
     }
 
+    /// An empty listpack with room for so many bytes: for one that is written at once.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut buf = Vec::with_capacity(bytes.max(Self::EMPTY_BYTES));
+        buf.extend_from_slice(&[Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END]);
+        Listpack { buf }
+    }
+
+    /// A listpack of strings that takes `len` bytes; none of them is the canonical form of an integer.
+    pub(super) fn of_strings<'a>(strings: impl Iterator<Item = &'a [u8]>, len: usize) -> Self {
+        let mut buf = Vec::with_capacity(len);
+        buf.extend_from_slice(&[0; HEADER]);
+        let mut count = 0;
+        for string in strings {
+            let entry = Encoded::string(string);
+            let at = buf.len();
+            buf.resize(at + entry.len(), 0);
+            entry.write(&mut buf[at..]);
+            count += 1;
+        }
+        buf.push(END);
+        let mut list = Listpack { buf };
+        list.write_total();
+        list.write_count(count);
+        list
+    }
+
     /// Takes bytes from outside, after checking all of them.
     ///
     /// # Errors
@@ -235,7 +261,12 @@ impl Listpack {
 
     /// Whether `more` bytes of elements can still be added within what the format carries.
     pub fn fits(&self, more: usize) -> bool {
-        more <= SAFETY_LIMIT && self.buf.len() + more <= SAFETY_LIMIT
+        Self::has_room(self.buf.len(), more)
+    }
+
+    /// The same for a listpack of `len` bytes.
+    pub fn has_room(len: usize, more: usize) -> bool {
+        more <= SAFETY_LIMIT && len + more <= SAFETY_LIMIT
     }
 
     /// Bytes one element takes as an entry, its backlen included.

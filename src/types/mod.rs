@@ -3,6 +3,8 @@
 //! Everything here is a plain value with methods; limits come in as arguments, times as integers
 //! (milliseconds since the Unix epoch), randomness as a `u64` drawn by the caller.
 
+pub mod address;
+pub mod block;
 pub mod glob;
 pub mod hash;
 pub mod intset;

@@ -133,6 +133,24 @@ impl Set {
         }
     }
 
+    /// Asks for the memory in which a large set looks for this member. Gives its hash, for
+    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    #[inline]
+    pub fn fetch_place(&self, member: &[u8]) -> Option<u64> {
+        let Form::Large(large) = &self.0 else { return None };
+        let hash = hash_bytes(large.seed, member);
+        large.table.prefetch(hash);
+        Some(hash)
+    }
+
+    /// Asks for the memory of the member with this hash.
+    #[inline]
+    pub fn fetch_found(&self, hash: u64) {
+        if let Form::Large(large) = &self.0 {
+            large.table.candidate(hash).inspect(|member| member.prefetch());
+        }
+    }
+
     /// Converts at once a set to which more members will be added than its form takes.
     pub fn expect(&mut self, more: usize, limits: &SetLimits) {
         let most = match &self.0 {

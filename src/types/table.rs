@@ -1,7 +1,7 @@
 //! The hash table behind the keyspace and every large collection: Redis' `dict`, Valkey's `hashtable`.
 //!
-//! It is a linear hash table of cache-line buckets. A bucket holds seven entries and a tag byte for
-//! each; inserting past the load limit splits one bucket in two, removing below the low limit merges
+//! It is a linear hash table of cache-line buckets. A bucket holds seven entries of eight bytes or nine of
+//! six, and a tag byte for each; inserting past the load limit splits one bucket in two, removing below the low limit merges
 //! two into one, and nothing else ever moves: each operation does bounded work at any size, the load
 //! is steady, and there is neither a "rehashing" state nor a second table.
 //!
@@ -23,35 +23,24 @@
 //!   not in use yet.
 //! - Lines live in segments of [`SEGMENT`] lines; only the last may be shorter. All but the last
 //!   `capacity - buckets` lines are initialized.
-//! - A header byte 0–6 is the tag of that slot, never 0 when the slot is in use; slots in use come
-//!   first. Byte 7 is 0 if the line is the last of its chain. Otherwise slots 0–5 are in use, slot 6
-//!   holds the pointer to the next line, and byte 7 has the bit `tag % 8` set for every tag below.
-//! - A line below another is an allocation of its own with at least two entries, and as many slots as
-//!   it needs rounded up to an odd number (so with 8-byte entries it has 32, 48 or 64 bytes).
+//! - The lines of a bucket are a chain; what is true of each of them is said in `line.rs`. A line below another
+//!   has at least two entries.
 //!
 //! A panic in a caller's closure may leak entries, but leaves a table that is safe to use.
+
+mod line;
 
 use crate::types::prefetch::prefetch;
 use crate::types::sample::{Selection, splitmix};
 use core::hash::{BuildHasher, Hasher};
 use core::marker::PhantomData;
-use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::{self, NonNull};
+use line::{Copied, Line, filter_bit, tag_of};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::collections::BTreeSet;
 
-/// Slots of a line.
-const SLOTS: usize = 7;
 /// Lines of a full segment: the most that growing ever copies.
 const SEGMENT: usize = 1 << 11;
-/// Entries per two buckets above which an insertion splits a bucket.
-const LOAD_HIGH: usize = 13;
-/// Entries per two buckets below which a removal merges two.
-const LOAD_LOW: usize = 11;
-/// Slots a random pick draws from in a bucket already split in this round, twice as many in one not
-/// split yet; entries of buckets with more than that are picked a little too rarely.
-const RANDOM_SLOTS: usize = 16;
-
 /// Hashes bytes with a seed. Deterministic on one target; low and high bits are equally good.
 #[inline]
 pub fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
@@ -68,158 +57,10 @@ pub fn passed(hash: u64, cursor: u64) -> bool {
     hash.reverse_bits() < cursor.reverse_bits()
 }
 
-/// A slot: an entry, or (slot 6 of a line that has a successor) the pointer to the next line.
-union Slot<T> {
-    entry: ManuallyDrop<T>,
-    child: NonNull<RawLine<T>>,
-}
-
-/// The memory of a line. A line below another may be cut short, so no reference to one is ever made.
-#[repr(C)]
-struct RawLine<T> {
-    header: u64,
-    slots: [Slot<T>; SLOTS],
-}
-
-/// The tag of a hash: its high byte, which no bucket number of a table that fits in memory reaches.
-#[inline]
-fn tag_of(hash: u64) -> u8 {
-    ((hash >> 56) as u8).max(1)
-}
-
-/// The bit of a tag in byte 7 of the lines above it.
-#[inline]
-fn filter_bit(tag: u8) -> u64 {
-    1 << (56 + (tag & 7))
-}
-
-/// The filter byte of a header, still in its place; 0 if the line is the last of its chain.
-#[inline]
-fn filter(header: u64) -> u64 {
-    header & (0xff << 56)
-}
-
-/// The tag in slot `i`.
-#[inline]
-fn tag_at(header: u64, i: usize) -> u8 {
-    (header >> (8 * i)) as u8
-}
-
-/// How many slots hold entries.
-#[inline]
-fn count(header: u64) -> usize {
-    let tags = header & !(0xff << 56);
-    (71 - tags.leading_zeros() as usize) / 8
-}
-
-/// The high bit of each of the seven tag bytes that equals `tag`: exact, no false hits.
-#[inline]
-fn hits(header: u64, tag: u8) -> u64 {
-    const LOW: u64 = 0x007f_7f7f_7f7f_7f7f;
-    let differ = (header ^ (u64::from(tag) * 0x0001_0101_0101_0101)) & !(0xff << 56);
-    !(((differ & LOW) + LOW) | differ | LOW) & 0x0080_8080_8080_8080
-}
-
-/// All filter bits of a line's own entries and of those below it.
-fn filter_of_line(header: u64) -> u64 {
-    (0..count(header)).fold(filter(header), |bits, i| bits | filter_bit(tag_at(header, i)))
-}
-
-/// A handle on a line: just the pointer, with names for the accesses.
-struct Line<T>(NonNull<RawLine<T>>);
-
-impl<T> Clone for Line<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Line<T> {}
-impl<T> PartialEq for Line<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-/// Every method demands: the handle points to an initialized line that the caller may read, and for
-/// those that write, may write exclusively; slot numbers lie within the line's allocation.
-impl<T> Line<T> {
-    #[inline]
-    unsafe fn header(self) -> u64 {
-        // SAFETY: see the impl's demands.
-        unsafe { (*self.0.as_ptr()).header }
-    }
-
-    #[inline]
-    unsafe fn set_header(self, header: u64) {
-        // SAFETY: see the impl's demands.
-        unsafe { (*self.0.as_ptr()).header = header }
-    }
-
-    #[inline]
-    unsafe fn slot(self, i: usize) -> *mut Slot<T> {
-        debug_assert!(i < SLOTS);
-        // SAFETY: see the impl's demands; no reference is made on the way.
-        unsafe { (&raw mut (*self.0.as_ptr()).slots).cast::<Slot<T>>().add(i) }
-    }
-
-    /// The entry in slot `i`, which must be in use.
-    #[inline]
-    unsafe fn entry(self, i: usize) -> *mut T {
-        // SAFETY: see the impl's demands.
-        unsafe { self.slot(i).cast::<T>() }
-    }
-
-    /// The next line of the chain; there must be one.
-    #[inline]
-    unsafe fn child(self) -> Line<T> {
-        // SAFETY: slot 6 is the child when the filter is not empty.
-        unsafe { Line((*self.slot(SLOTS - 1)).child) }
-    }
-
-    #[inline]
-    unsafe fn set_child(self, child: Line<T>) {
-        // SAFETY: see the impl's demands.
-        unsafe { (*self.slot(SLOTS - 1)).child = child.0 }
-    }
-
-    /// Moves an entry into the free slot `i` and sets its tag.
-    #[inline]
-    unsafe fn put(self, i: usize, tag: u8, entry: T) {
-        // SAFETY: see the impl's demands.
-        unsafe {
-            (*self.slot(i)).entry = ManuallyDrop::new(entry);
-            let clear = !(0xff << (8 * i));
-            self.set_header(self.header() & clear | u64::from(tag) << (8 * i));
-        }
-    }
-
-    /// Moves the entry out of slot `i`, which is the last in use, and clears its tag.
-    #[inline]
-    unsafe fn pull(self, i: usize) -> (u8, T) {
-        // SAFETY: see the impl's demands.
-        unsafe {
-            let header = self.header();
-            self.set_header(header & !(0xff << (8 * i)));
-            (tag_at(header, i), self.entry(i).read())
-        }
-    }
-
-    /// Slots that a line below another has for `n` entries.
-    fn slots_for(n: usize) -> usize {
-        n | 1
-    }
-
-    /// The layout of a line below another with this many slots.
-    fn layout(slots: usize) -> Layout {
-        let size = size_of::<RawLine<T>>() - (SLOTS - slots) * size_of::<Slot<T>>();
-        Layout::from_size_align(size, align_of::<RawLine<T>>()).expect("a line is small")
-    }
-}
-
 /// A linear hash table; see the module's documentation.
 pub struct Table<T> {
     /// The segments: `SEGMENT` lines each, the last one what `capacity` leaves for it.
-    segments: Vec<NonNull<RawLine<T>>>,
+    segments: Vec<NonNull<u8>>,
     /// Entries.
     len: usize,
     /// Lines in use; 0 only as long as nothing is allocated.
@@ -253,11 +94,16 @@ impl<T> Drop for Table<T> {
 
 /// Memory and geometry.
 impl<T> Table<T> {
-    const FITS: () = assert!(size_of::<T>() <= 8 && align_of::<T>() <= 8, "an entry is pointer-like: at most 8 bytes");
+    /// Entries per two buckets above which an insertion splits a bucket.
+    const LOAD_HIGH: usize = 2 * Line::<T>::SLOTS - 1;
+    /// Entries per two buckets below which a removal merges two.
+    const LOAD_LOW: usize = 2 * Line::<T>::SLOTS - 3;
+    /// Slots a random pick draws from in a bucket already split in this round, twice as many in one not
+    /// split yet; entries of buckets with more than that are picked a little too rarely.
+    const RANDOM_SLOTS: usize = 2 * Line::<T>::SLOTS + 2;
 
     /// An empty table; it allocates nothing.
     pub const fn new() -> Table<T> {
-        let () = Self::FITS;
         Table { segments: Vec::new(), len: 0, buckets: 0, mask: 0, capacity: 0, child_bytes: 0, owns: PhantomData }
     }
 
@@ -280,16 +126,12 @@ impl<T> Table<T> {
 
     /// Bytes the table itself has allocated, without what its entries point to.
     pub fn table_bytes(&self) -> usize {
-        self.capacity * size_of::<RawLine<T>>()
-            + self.child_bytes
-            + self.segments.capacity() * size_of::<NonNull<RawLine<T>>>()
+        self.capacity * Line::<T>::BYTES + self.child_bytes + self.segments.capacity() * size_of::<NonNull<u8>>()
     }
 
     /// The layout of a segment of `lines` lines: cache-line aligned where a line is a cache line.
     fn segment_layout(lines: usize) -> Layout {
-        let size = size_of::<RawLine<T>>();
-        let align = if size == 64 { 64 } else { align_of::<RawLine<T>>() };
-        Layout::from_size_align(lines * size, align).expect("a segment is small")
+        Layout::from_size_align(lines * Line::<T>::BYTES, Line::<T>::ALIGN).expect("a segment is small")
     }
 
     /// Lines of the last segment.
@@ -309,9 +151,9 @@ impl<T> Table<T> {
         let layout = Self::segment_layout(lines);
         // SAFETY: the segment was allocated with this layout for `tail` lines; moving lines is fine
         // because nothing points to them.
-        let new = unsafe { realloc(old.as_ptr().cast(), Self::segment_layout(tail), layout.size()) };
+        let new = unsafe { realloc(old.as_ptr(), Self::segment_layout(tail), layout.size()) };
         let new = NonNull::new(new).unwrap_or_else(|| handle_alloc_error(layout));
-        self.segments.push(new.cast());
+        self.segments.push(new);
         self.capacity = self.capacity - tail + lines;
     }
 
@@ -324,7 +166,7 @@ impl<T> Table<T> {
                 // SAFETY: the layout is not empty.
                 let segment = NonNull::new(unsafe { alloc(layout) });
                 let segment = segment.unwrap_or_else(|| handle_alloc_error(layout));
-                self.segments.push(segment.cast());
+                self.segments.push(segment);
                 self.capacity += step;
             } else {
                 self.resize_tail((self.tail() + step).min(SEGMENT));
@@ -333,8 +175,8 @@ impl<T> Table<T> {
         let bucket = self.buckets;
         self.buckets += 1;
         self.mask = self.buckets.next_power_of_two() - 1;
-        // SAFETY: the line is allocated, and setting the header makes it an empty, initialized one.
-        unsafe { self.line(bucket).set_header(0) };
+        // SAFETY: the line is allocated, and this makes it an empty, initialized one.
+        unsafe { self.line(bucket).clear() };
         bucket
     }
 
@@ -351,7 +193,7 @@ impl<T> Table<T> {
             let layout = Self::segment_layout(self.tail());
             let segment = self.segments.pop().expect("there is a segment");
             // SAFETY: allocated with this layout, and no line of it is in use.
-            unsafe { dealloc(segment.as_ptr().cast(), layout) };
+            unsafe { dealloc(segment.as_ptr(), layout) };
             self.capacity = full;
             if self.segments.len() < self.segments.capacity() / 4 {
                 self.segments.shrink_to(self.segments.len() * 2);
@@ -369,7 +211,7 @@ impl<T> Table<T> {
             self.capacity -= self.tail();
             let segment = self.segments.pop().expect("there is a segment");
             // SAFETY: allocated with this layout; nothing in it owns anything.
-            unsafe { dealloc(segment.as_ptr().cast(), layout) };
+            unsafe { dealloc(segment.as_ptr(), layout) };
         }
         self.segments = Vec::new();
         self.buckets = 0;
@@ -383,7 +225,7 @@ impl<T> Table<T> {
         // SAFETY: line `bucket` lies in segment `bucket / SEGMENT`, within its length.
         unsafe {
             let segment = *self.segments.get_unchecked(bucket / SEGMENT);
-            Line(segment.add(bucket % SEGMENT))
+            Line::at(segment.add(bucket % SEGMENT * Line::<T>::BYTES))
         }
     }
 
@@ -410,19 +252,21 @@ impl<T> Table<T> {
         let mut line = self.line(bucket);
         // SAFETY: the lines of a chain are initialized and ours; slot numbers follow the invariants.
         unsafe {
-            while filter(line.header()) != 0 {
-                line.set_header(line.header() | filter_bit(tag));
+            let mut header = line.header();
+            while header.filter != 0 {
+                line.set_filter(header.filter | filter_bit(tag));
                 above = Some(line);
                 line = line.child();
+                header = line.header();
             }
-            let n = count(line.header());
-            if n == SLOTS {
+            let n = header.count();
+            if n == Line::<T>::SLOTS {
                 let child = self.new_child(2);
-                let (last_tag, last) = line.pull(SLOTS - 1);
+                let (last_tag, last) = line.pull(n - 1);
                 child.put(0, last_tag, last);
                 child.put(1, tag, entry);
                 line.set_child(child);
-                line.set_header(line.header() | filter_bit(last_tag) | filter_bit(tag));
+                line.set_filter(filter_bit(last_tag) | filter_bit(tag));
                 return;
             }
             if let Some(above) = above {
@@ -439,11 +283,13 @@ impl<T> Table<T> {
         let mut last = self.line(bucket);
         // SAFETY: as in `push`; `at` and `i` name an entry of this chain.
         unsafe {
-            while filter(last.header()) != 0 {
+            let mut header = last.header();
+            while header.filter != 0 {
                 above = Some(last);
                 last = last.child();
+                header = last.header();
             }
-            let n = count(last.header()) - 1;
+            let n = header.count() - 1;
             let (tag, mut entry) = last.pull(n);
             if at != last || i != n {
                 let hole = at.entry(i).read();
@@ -454,13 +300,12 @@ impl<T> Table<T> {
                 if n == 1 {
                     let (tag, only) = last.pull(0);
                     self.free_child(last, 2);
-                    above.set_header(above.header() & !(0xff << 56));
-                    above.put(SLOTS - 1, tag, only);
+                    above.set_filter(0);
+                    above.put(Line::<T>::SLOTS - 1, tag, only);
                 } else {
                     let last = self.resize_child(last, n + 1, n);
                     above.set_child(last);
-                    let header = above.header() & !(0xff << 56);
-                    above.set_header(header | filter_of_line(last.header()));
+                    above.set_filter(last.header().filter_above());
                 }
             }
             entry
@@ -470,13 +315,13 @@ impl<T> Table<T> {
     /// Empties a bucket, handing each entry with its tag to `f`, which may fill this table.
     fn empty(&mut self, bucket: usize, mut f: impl FnMut(&mut Self, u8, T)) {
         let line = self.line(bucket);
-        let mut copy = MaybeUninit::<RawLine<T>>::uninit();
+        let mut copy = Copied::uninit();
         // SAFETY: a bucket's line has full length. Its entries now belong to the copy (a `MaybeUninit`,
         // so nothing is dropped twice), and the bucket is empty before `f` runs.
         let mut line = unsafe {
-            ptr::copy_nonoverlapping(line.0.as_ptr(), copy.as_mut_ptr(), 1);
-            line.set_header(0);
-            Line(NonNull::new_unchecked(copy.as_mut_ptr()))
+            ptr::copy_nonoverlapping(line.as_ptr(), copy.as_mut_ptr().cast(), Line::<T>::BYTES);
+            line.clear();
+            Line::<T>::at(NonNull::new_unchecked(copy.as_mut_ptr().cast()))
         };
         let mut below = false;
         loop {
@@ -484,13 +329,13 @@ impl<T> Table<T> {
             // after its last entry has been read.
             unsafe {
                 let header = line.header();
-                let n = count(header);
+                let n = header.count();
                 for i in 0..n {
-                    f(self, tag_at(header, i), line.entry(i).read());
+                    f(self, header.tag(i), line.entry(i).read());
                 }
-                let next = (filter(header) != 0).then(|| line.child());
+                let next = (header.filter != 0).then(|| line.child());
                 if below {
-                    let slots = if next.is_some() { SLOTS } else { n };
+                    let slots = if next.is_some() { Line::<T>::SLOTS } else { n };
                     self.free_child(line, slots);
                 }
                 match next {
@@ -504,35 +349,35 @@ impl<T> Table<T> {
 
     /// A new empty line with room for `n` entries.
     fn new_child(&mut self, n: usize) -> Line<T> {
-        let layout = Line::<T>::layout(Line::<T>::slots_for(n));
+        let layout = Line::<T>::layout(n);
         // SAFETY: the layout is not empty.
         let line = NonNull::new(unsafe { alloc(layout) });
-        let line = Line(line.unwrap_or_else(|| handle_alloc_error(layout)).cast());
+        let line = Line::<T>::at(line.unwrap_or_else(|| handle_alloc_error(layout)));
         self.child_bytes += layout.size();
         // SAFETY: just allocated; an empty header makes it initialized.
-        unsafe { line.set_header(0) };
+        unsafe { line.clear() };
         line
     }
 
     /// Fits the last line of a chain, which has room for `from` entries, to `to` entries.
     fn resize_child(&mut self, line: Line<T>, from: usize, to: usize) -> Line<T> {
-        let old = Line::<T>::layout(Line::<T>::slots_for(from));
-        let new = Line::<T>::layout(Line::<T>::slots_for(to));
+        let old = Line::<T>::layout(from);
+        let new = Line::<T>::layout(to);
         if old == new {
             return line;
         }
         // SAFETY: allocated with the layout `old`; the caller updates the only pointer to it.
-        let moved = unsafe { realloc(line.0.as_ptr().cast(), old, new.size()) };
+        let moved = unsafe { realloc(line.as_ptr(), old, new.size()) };
         self.child_bytes = self.child_bytes - old.size() + new.size();
-        Line(NonNull::new(moved).unwrap_or_else(|| handle_alloc_error(new)).cast())
+        Line::at(NonNull::new(moved).unwrap_or_else(|| handle_alloc_error(new)))
     }
 
     /// Frees a line that has room for `n` entries.
     fn free_child(&mut self, line: Line<T>, n: usize) {
-        let layout = Line::<T>::layout(Line::<T>::slots_for(n));
+        let layout = Line::<T>::layout(n);
         self.child_bytes -= layout.size();
         // SAFETY: allocated with this layout; the caller has moved its entries out.
-        unsafe { dealloc(line.0.as_ptr().cast(), layout) };
+        unsafe { dealloc(line.as_ptr(), layout) };
     }
 
     /// Finds an entry: its line and slot.
@@ -546,16 +391,12 @@ impl<T> Table<T> {
         loop {
             // SAFETY: lines in use are initialized; a hit is a slot in use; a filter means a child.
             unsafe {
-                let header = line.header();
-                let mut hits = hits(header, tag);
-                while hits != 0 {
-                    let i = hits.trailing_zeros() as usize / 8;
+                for i in line.hits(tag) {
                     if eq(&*line.entry(i)) {
                         return Some((line, i));
                     }
-                    hits &= hits - 1;
                 }
-                if header & filter_bit(tag) == 0 {
+                if !line.may_be_below(tag) {
                     return None;
                 }
                 line = line.child();
@@ -570,12 +411,12 @@ impl<T> Table<T> {
             // SAFETY: as in `locate`.
             unsafe {
                 let header = line.header();
-                let n = count(header);
+                let n = header.count();
                 if i < n {
                     return Some(&*line.entry(i));
                 }
                 i -= n;
-                if filter(header) == 0 {
+                if header.filter == 0 {
                     return None;
                 }
                 line = line.child();
@@ -590,7 +431,7 @@ impl<T> Table<T> {
     #[inline]
     pub fn prefetch(&self, hash: u64) {
         if self.len > 0 {
-            prefetch(self.line(self.bucket_of(hash)).0.as_ptr());
+            prefetch(self.line(self.bucket_of(hash)).as_ptr());
         }
     }
 
@@ -602,10 +443,7 @@ impl<T> Table<T> {
         }
         let line = self.line(self.bucket_of(hash));
         // SAFETY: as in `locate`.
-        unsafe {
-            let hits = hits(line.header(), tag_of(hash));
-            (hits != 0).then(|| &*line.entry(hits.trailing_zeros() as usize / 8))
-        }
+        unsafe { line.hits(tag_of(hash)).next().map(|i| &*line.entry(i)) }
     }
 
     /// The entry with this hash for which `eq` holds.
@@ -636,7 +474,7 @@ impl<T> Table<T> {
     /// Adds an entry that is not in the table yet.
     #[inline]
     pub fn insert_unique(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) {
-        if 2 * self.len >= self.buckets * LOAD_HIGH {
+        if 2 * self.len >= self.buckets * Self::LOAD_HIGH {
             self.split(rehash);
         }
         self.len += 1;
@@ -659,7 +497,7 @@ impl<T> Table<T> {
         let (line, i) = self.locate(hash, eq)?;
         let entry = self.take(self.bucket_of(hash), line, i);
         self.len -= 1;
-        if self.buckets > 1 && 2 * self.len < (self.buckets - 1) * LOAD_LOW {
+        if self.buckets > 1 && 2 * self.len < (self.buckets - 1) * Self::LOAD_LOW {
             self.merge();
         }
         Some(entry)
@@ -668,14 +506,14 @@ impl<T> Table<T> {
     /// Makes an empty table as large as it will be with `n` entries: then they need not be moved about while
     /// they come. The other operations expect a table that is not much too large: see [`Table::settle`].
     pub fn reserve(&mut self, n: usize) {
-        while self.len == 0 && 2 * n > self.buckets * LOAD_HIGH {
+        while self.len == 0 && 2 * n > self.buckets * Self::LOAD_HIGH {
             self.add_bucket();
         }
     }
 
     /// Makes a table smaller that [`Table::reserve`] has made larger than its entries need.
     pub fn settle(&mut self) {
-        while self.buckets > 1 && 2 * self.len < (self.buckets - 1) * LOAD_LOW {
+        while self.buckets > 1 && 2 * self.len < (self.buckets - 1) * Self::LOAD_LOW {
             self.merge();
         }
     }
@@ -686,7 +524,7 @@ impl<T> Table<T> {
             let bucket = self.buckets - 1;
             let line = self.line(bucket);
             // SAFETY: the line is in use.
-            let n = count(unsafe { line.header() });
+            let n = unsafe { line.header() }.count();
             if n > 0 {
                 self.len -= 1;
                 return Some(self.take(bucket, line, n - 1));
@@ -770,7 +608,7 @@ impl<T> Table<T> {
             return 0;
         }
         let bucket = self.bucket_of(cursor);
-        self.chain(bucket).take(SLOTS).for_each(&mut f);
+        self.chain(bucket).take(Line::<T>::SLOTS).for_each(&mut f);
         self.after(bucket)
     }
 
@@ -786,13 +624,13 @@ impl<T> Table<T> {
             // SAFETY: the line is in use, and the table is borrowed exclusively; each slot is visited once.
             unsafe {
                 let header = line.header();
-                for i in 0..count(header) {
+                for i in 0..header.count() {
                     let entry = &mut *line.entry(i);
                     if whole || !passed(rehash(entry), cursor) {
                         f(entry);
                     }
                 }
-                if filter(header) == 0 {
+                if header.filter == 0 {
                     break;
                 }
                 line = line.child();
@@ -834,7 +672,7 @@ impl<T> Table<T> {
             let random = splitmix(&mut seed);
             let bucket = self.bucket_of(random);
             let unsplit = self.mask.count_ones() - self.depth(bucket);
-            let slots = RANDOM_SLOTS << unsplit;
+            let slots = Self::RANDOM_SLOTS << unsplit;
             let slot = (random >> 48) as usize % slots;
             match self.nth(bucket, slot) {
                 Some(_) if slot + 1 == slots => {
@@ -891,12 +729,12 @@ impl<T> Table<T> {
                 // SAFETY: as in `locate`.
                 unsafe {
                     let header = line.header();
-                    for i in 0..count(header) {
+                    for i in 0..header.count() {
                         let entry = f(&*line.entry(i));
-                        table.push(bucket, tag_at(header, i), entry);
+                        table.push(bucket, header.tag(i), entry);
                         table.len += 1;
                     }
-                    if filter(header) == 0 {
+                    if header.filter == 0 {
                         break;
                     }
                     line = line.child();
@@ -957,11 +795,11 @@ impl<'a, T> Iterator for Chain<'a, T> {
             // SAFETY: the table is borrowed for 'a, so its lines stay as they are.
             unsafe {
                 let header = line.header();
-                if self.i < count(header) {
+                if self.i < header.count() {
                     self.i += 1;
                     return Some(&*line.entry(self.i - 1));
                 }
-                self.line = (filter(header) != 0).then(|| line.child());
+                self.line = (header.filter != 0).then(|| line.child());
                 self.i = 0;
             }
         }

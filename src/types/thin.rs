@@ -1,19 +1,28 @@
 //! An owned byte string behind a single pointer: what large sets and hashes keep in their tables.
 //!
-//! One exact allocation holds the length, as a varint, and the bytes. It cannot grow: a changed
-//! string is a new one. Redis' counterpart: `sds`, whose header also lies before the bytes.
+//! Where a pointer has bits to spare ([`NARROW`]) they hold the length, and the allocation nothing but the bytes: a
+//! member of 16 bytes takes 16. Elsewhere, or when the string is longer than these bits tell, the length stands
+//! before the bytes. It cannot grow: a changed string is a new one. Redis' counterpart: `sds`, whose header also
+//! lies before the bytes.
 //!
-//! Invariant: the pointer leads to an allocation of alignment 1 that begins with a canonical varint
-//! `n` (seven bits a byte, lowest first, the high bit set on all but the last), followed by exactly
-//! `n` initialized bytes and nothing else.
+//! Invariant: the pointer leads to an allocation of alignment 1 that begins with a head and goes on with exactly
+//! `n` initialized bytes and nothing else. With a tag below [`IN_HEAD`] `n` is the tag and the head is empty; the
+//! allocation has one byte even if there is none in it. Otherwise the head holds `n`: as a `usize` where there are
+//! tags, as a canonical varint (seven bits a byte, lowest first, the high bit set on all but the last) where not.
 
+use crate::types::prefetch::prefetch;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
+use super::address::{NARROW, Tagged};
+
+/// The tag of a string whose length stands before it.
+const IN_HEAD: u16 = if NARROW { u16::MAX } else { 0 };
+
 /// An owned, immutable-length byte string in one exact allocation, the size of a pointer.
-pub struct ThinBytes(NonNull<u8>);
+pub struct ThinBytes(Tagged);
 
 // SAFETY: it owns its bytes, like a `Box<[u8]>`.
 unsafe impl Send for ThinBytes {}
@@ -53,6 +62,12 @@ pub fn read_varint(bytes: &[u8]) -> (usize, usize) {
 }
 
 impl ThinBytes {
+    /// Asks for the memory of the bytes.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
+    }
+
     /// A copy of these bytes.
     pub fn new(bytes: &[u8]) -> ThinBytes {
         ThinBytes::concat(&[bytes])
@@ -60,38 +75,55 @@ impl ThinBytes {
 
     /// A copy of these parts, one after the other.
     pub fn concat(parts: &[&[u8]]) -> ThinBytes {
-        let len = parts.iter().map(|part| part.len()).sum();
-        let mut header = [0; usize::BITS.div_ceil(7) as usize];
-        let header = {
-            let n = write_varint(len, &mut header);
-            &header[..n]
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut head = [0; usize::BITS.div_ceil(7) as usize];
+        let (tag, head_len) = match u16::try_from(len) {
+            Ok(tag) if NARROW && tag < IN_HEAD => (tag, 0),
+            _ if NARROW => {
+                head[..size_of::<usize>()].copy_from_slice(&len.to_ne_bytes());
+                (IN_HEAD, size_of::<usize>())
+            }
+            _ => (IN_HEAD, write_varint(len, &mut head)),
         };
-        let layout = Self::layout(header.len() + len);
-        // SAFETY: the layout is not empty; header and parts together are exactly as long as it, and
-        // new memory overlaps with none of them.
+        let head = &head[..head_len];
+        let layout = Self::layout(head_len + len);
+        // SAFETY: the layout is not empty; head and parts together are no longer than it, and new memory overlaps
+        // with none of them.
         unsafe {
             let Some(start) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
             let mut at = start.as_ptr();
-            for part in core::iter::once(&header).chain(parts) {
+            for part in core::iter::once(&head).chain(parts) {
                 at.copy_from_nonoverlapping(part.as_ptr(), part.len());
                 at = at.add(part.len());
             }
-            ThinBytes(start)
+            ThinBytes(Tagged::new(start, tag))
         }
     }
 
+    /// The layout of an allocation for so many bytes.
     fn layout(size: usize) -> Layout {
-        Layout::array::<u8>(size).expect("shorter than the address space")
+        Layout::array::<u8>(size.max(1)).expect("shorter than the address space")
     }
 
-    /// Length of the string and of the varint before it.
+    /// Length of the string and of the head before it.
     #[inline]
     fn lens(&self) -> (usize, usize) {
+        let tag = self.0.tag();
+        if tag != IN_HEAD { (usize::from(tag), 0) } else { self.lens_in_head() }
+    }
+
+    /// The same, where the head holds the length.
+    fn lens_in_head(&self) -> (usize, usize) {
+        let start = self.0.as_ptr();
+        if NARROW {
+            // SAFETY: the head is a `usize`.
+            return unsafe { (start.cast::<usize>().read_unaligned(), size_of::<usize>()) };
+        }
         let mut n = 0;
         let mut i = 0;
         loop {
             // SAFETY: a whole varint stands at the start.
-            let byte = unsafe { *self.0.as_ptr().add(i) };
+            let byte = unsafe { *start.add(i) };
             n |= usize::from(byte & 0x7f) << (7 * i);
             i += 1;
             if byte < 0x80 {
@@ -102,8 +134,8 @@ impl ThinBytes {
 
     /// Bytes of heap held.
     pub fn heap_bytes(&self) -> usize {
-        let (len, header) = self.lens();
-        header + len
+        let (len, head) = self.lens();
+        Self::layout(head + len).size()
     }
 }
 
@@ -112,18 +144,18 @@ impl Deref for ThinBytes {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let (len, header) = self.lens();
-        // SAFETY: `len` initialized bytes follow the varint, and live as long as `self`.
-        unsafe { core::slice::from_raw_parts(self.0.as_ptr().add(header), len) }
+        let (len, head) = self.lens();
+        // SAFETY: `len` initialized bytes follow the head, and live as long as `self`.
+        unsafe { core::slice::from_raw_parts(self.0.as_ptr().add(head), len) }
     }
 }
 
 impl DerefMut for ThinBytes {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        let (len, header) = self.lens();
-        // SAFETY: as in `deref`, borrowed exclusively; the varint is not part of it.
-        unsafe { core::slice::from_raw_parts_mut(self.0.as_ptr().add(header), len) }
+        let (len, head) = self.lens();
+        // SAFETY: as in `deref`, borrowed exclusively; the head is not part of it.
+        unsafe { core::slice::from_raw_parts_mut(self.0.as_ptr().add(head), len) }
     }
 }
 
@@ -154,11 +186,16 @@ mod tests {
     #[test]
     fn holds_strings_of_any_length() {
         assert_eq!(size_of::<Option<ThinBytes>>(), size_of::<usize>());
-        for len in [0, 1, 2, 63, 64, 127, 128, 129, 16_383, 16_384, 70_000, 2_097_151, 2_097_152] {
+        for len in [0, 1, 2, 63, 64, 127, 128, 129, 16_383, 16_384, 65_534, 65_535, 70_000, 2_097_151, 2_097_152] {
             let bytes: Vec<u8> = (0..len).map(|i| (i * 7) as u8).collect();
             let mut thin = ThinBytes::new(&bytes);
             assert_eq!(&*thin, &bytes);
-            assert_eq!(thin.heap_bytes(), len + varint_len(len));
+            let head = match len {
+                _ if !NARROW => varint_len(len),
+                0..65_535 => 0,
+                _ => size_of::<usize>(),
+            };
+            assert_eq!(thin.heap_bytes(), (len + head).max(1));
             let copy = thin.clone();
             let (a, b) = bytes.split_at(len / 3);
             assert_eq!(&*ThinBytes::concat(&[a, b"", b]), &bytes);

@@ -17,7 +17,7 @@ use super::table::{Table, passed};
 use super::value::{Value, ValueMut, ValueRef};
 
 /// One of the parts that a collection is written in.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub enum Piece<'a> {
     /// Of a list: the elements of a node.
     Node(NodeRef<'a>),
@@ -153,7 +153,7 @@ impl ValueRef<'_> {
             ValueRef::Int(_) | ValueRef::String(_) => false,
             ValueRef::List(list) => list.encoding() == "quicklist" && list.heap_bytes() > bytes,
             ValueRef::Set(set) => matches!(set.view(), super::set::View::Large) && set.heap_bytes() > bytes,
-            ValueRef::Hash(hash) => matches!(hash.view(), super::hash::View::Large) && hash.heap_bytes() > bytes,
+            ValueRef::Hash(hash) => hash.layout() == super::hash::Layout::Large && hash.heap_bytes() > bytes,
             ValueRef::Zset(zset) => zset.as_listpack().is_none() && zset.heap_bytes() > bytes,
         }
     }

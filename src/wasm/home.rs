@@ -378,7 +378,8 @@ impl State {
             self.connections.len() as u32 - 1
         });
         let addr = format!("127.0.0.1:{}", u64::from(slot) + 1);
-        let peer = Peer { addr, laddr: "127.0.0.1:0".into(), fd: slot as i32, unix_socket: false, local: true };
+        let peer =
+            Peer { addr, laddr: "127.0.0.1:0".into(), fd: slot as i32, unix_socket: false, local: true, io_thread: 0 };
         let client = self.engine.connect(now, peer);
         self.connections[slot as usize] = Some(Connection { client: Some(client), ..Connection::default() });
         if client.index() >= self.slots.len() {

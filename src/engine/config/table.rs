@@ -246,8 +246,8 @@ parameters! {
     hz: u32 = 10, int(0, I32), Rw, Engine;
     ignore_warnings: Text = text(""), TEXT, Rw, Nobody;
     import_mode: bool = false, Kind::Bool, Rw, Engine;
-    io_threads: u32 = 1, int(1, 128), Immutable, Nobody;
-    io_threads_do_reads: bool = false, Kind::Bool, Immutable, Nobody, hidden;
+    io_threads: u32 = 1, int(1, 128), Immutable, Host;
+    io_threads_do_reads: bool = false, Kind::Bool, Immutable, Host, hidden;
     jemalloc_bg_thread: bool = true, Kind::Bool, Rw, Nobody;
     key_load_delay: i32 = 0, int(-I32 - 1, I32), Rw, Host, hidden;
     latency_monitor_threshold: u64 = 0, int(0, MAX), Rw, Engine;

@@ -60,13 +60,11 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("total_forks", server.persistence.snapshots_begun);
     lines.field("total_reads_processed", stats.reads);
     lines.field("total_writes_processed", stats.writes);
-    lines.zeros(&[
-        "io_threaded_reads_processed",
-        "io_threaded_writes_processed",
-        "io_threaded_freed_objects",
-        "io_threaded_accept_processed",
-        "io_threaded_poll_processed",
-    ]);
+    let threaded = stats.by_thread.iter().skip(1);
+    let (reads, writes) = threaded.fold((0, 0), |sum, (reads, writes)| (sum.0 + reads, sum.1 + writes));
+    lines.field("io_threaded_reads_processed", reads);
+    lines.field("io_threaded_writes_processed", writes);
+    lines.zeros(&["io_threaded_freed_objects", "io_threaded_accept_processed", "io_threaded_poll_processed"]);
     // No other thread is needed for it: see `engine::batch`.
     lines.field("io_threaded_total_prefetch_batches", stats.prefetch_batches);
     lines.field("io_threaded_total_prefetch_entries", stats.prefetch_keys);
@@ -92,11 +90,19 @@ pub(super) fn stats(source: &Source, lines: &mut Lines) {
     lines.field("client_output_buffer_limit_disconnections", stats.output_limit_disconnections);
 }
 
-/// One thread reads, runs and writes.
+/// The threads that read and write; the first is the engine's.
 pub(super) fn threads(source: &Source, lines: &mut Lines) {
     let Source { server, .. } = source;
-    let (clients, stats) = (server.connected_clients(), &server.stats);
-    lines.field("io_thread_0", format_args!("clients={clients},reads={},writes={}", stats.reads, stats.writes));
+    let mut clients = vec![0; server.config.io_threads as usize];
+    for client in server.clients.iter().filter(|client| !client.is_internal) {
+        if let Some(count) = clients.get_mut(client.peer.io_thread as usize) {
+            *count += 1;
+        }
+    }
+    for (number, clients) in clients.into_iter().enumerate() {
+        let (reads, writes) = server.stats.by_thread.get(number).copied().unwrap_or_default();
+        lines.field(&format!("io_thread_{number}"), format_args!("clients={clients},reads={reads},writes={writes}"));
+    }
 }
 
 /// What only those ask for who look at the loop itself.

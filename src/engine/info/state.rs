@@ -42,7 +42,7 @@ pub(super) fn server(source: &Source, lines: &mut Lines) {
     lines.field("lru_clock", lru_clock(server.now));
     lines.field("executable", &host.executable);
     lines.field("config_file", &host.config_file);
-    lines.zeros(&["io_threads_active"]);
+    lines.field("io_threads_active", u8::from(config.io_threads > 1));
     let mut listeners = Vec::new();
     if config.port != 0 {
         let addresses: String = config.bind.iter().map(|it| format!("bind={},", String::from_utf8_lossy(it))).collect();

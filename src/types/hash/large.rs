@@ -109,6 +109,20 @@ impl Large {
         hash_bytes(self.seed, name)
     }
 
+    /// Asks for the memory in which a field of this name is looked for; gives its hash.
+    #[inline]
+    pub(super) fn fetch_place(&self, name: &[u8]) -> u64 {
+        let hash = self.hash(name);
+        self.table.prefetch(hash);
+        hash
+    }
+
+    /// Asks for the memory of the field with this hash.
+    #[inline]
+    pub(super) fn fetch_found(&self, hash: u64) {
+        self.table.candidate(hash).inspect(|block| block.0.prefetch());
+    }
+
     pub(super) fn field(&self, name: &[u8]) -> Option<Field<'_>> {
         self.table.find(self.hash(name), |block| block.name() == name).map(Block::field)
     }

@@ -1,8 +1,8 @@
-//! A packed hash: one listpack of pairs or, once a field had an expiry time, of triples.
+//! A small hash a field of which had an expiry time: one listpack of triples.
 //!
 //! It does not know its limits; lookups walk.
 //!
-//! Invariants: the number of elements is a multiple of the stride. In triples the third element is
+//! Invariants: the number of elements is a multiple of three. The third of each is
 //! an integer, 0 for "does not expire"; fields that expire come first, in order of their times. (Redis
 //! keeps `listpackex` the same way, so triples are saved and loaded as they are.)
 
@@ -10,11 +10,13 @@ use super::{Field, FieldTtl, NotAHash};
 use crate::types::listpack::{self, Item, Listpack};
 use crate::types::sample::below;
 
-/// A listpack of pairs or triples.
+/// Elements of a field.
+const STRIDE: usize = 3;
+
+/// A listpack of triples.
 #[derive(Clone)]
 pub(super) struct Packed {
     pack: Listpack,
-    timed: bool,
 }
 
 /// An expiry time as it is written.
@@ -28,16 +30,15 @@ fn read(time: Item) -> Option<i64> {
 }
 
 impl Packed {
-    pub(super) fn new() -> Packed {
-        Packed { pack: Listpack::new(), timed: false }
-    }
-
-    pub(super) fn from_pairs(pack: Listpack) -> Result<Packed, NotAHash> {
-        if pack.count().is_multiple_of(2) { Ok(Packed { pack, timed: false }) } else { Err(NotAHash) }
+    /// These fields, none of which expires.
+    pub(super) fn from_fields<'a>(fields: impl Iterator<Item = Field<'a>>) -> Packed {
+        let mut packed = Packed { pack: Listpack::new() };
+        fields.for_each(|field| packed.push(field));
+        packed
     }
 
     pub(super) fn from_triples(pack: Listpack) -> Result<Packed, NotAHash> {
-        if !pack.count().is_multiple_of(3) {
+        if !pack.count().is_multiple_of(STRIDE) {
             return Err(NotAHash);
         }
         let times = pack.iter().skip(2).step_by(3).map(|(_, time)| time);
@@ -46,7 +47,7 @@ impl Packed {
         }
         let order = |time: &Item| read(*time).unwrap_or(i64::MAX);
         match times.is_sorted_by_key(|time| order(&time)) {
-            true => Ok(Packed { pack, timed: true }),
+            true => Ok(Packed { pack }),
             false => Err(NotAHash),
         }
     }
@@ -55,17 +56,8 @@ impl Packed {
         &self.pack
     }
 
-    pub(super) fn is_timed(&self) -> bool {
-        self.timed
-    }
-
-    /// Elements of a field.
-    fn stride(&self) -> usize {
-        if self.timed { 3 } else { 2 }
-    }
-
     pub(super) fn len(&self) -> usize {
-        self.pack.count() / self.stride()
+        self.pack.count() / STRIDE
     }
 
     /// Whether the format can carry this field as well.
@@ -77,7 +69,7 @@ impl Packed {
 
     /// Offset of the element of this name.
     fn find(&self, name: &[u8]) -> Option<usize> {
-        self.pack.find(name, self.stride() - 1)
+        self.pack.find(name, STRIDE - 1)
     }
 
     /// Offset of the value of the field at `offset`.
@@ -87,7 +79,7 @@ impl Packed {
 
     /// The field at `offset`.
     fn at(&self, offset: usize) -> Field<'_> {
-        let mut iter = Iter { elements: self.pack.iter_from(offset), timed: self.timed };
+        let mut iter = Iter { elements: self.pack.iter_from(offset) };
         iter.next().expect("there is a field at the offset")
     }
 
@@ -99,9 +91,7 @@ impl Packed {
     fn push(&mut self, field: Field) {
         self.pack.push_back_item(field.name);
         self.pack.push_back_item(field.value);
-        if self.timed {
-            self.pack.push_back_int(written(field.expiry_ms));
-        }
+        self.pack.push_back_int(written(field.expiry_ms));
     }
 
     pub(super) fn set(&mut self, name: &[u8], value: &[u8], ttl: FieldTtl) -> bool {
@@ -112,7 +102,7 @@ impl Packed {
         }
         match ttl {
             FieldTtl::At(expiry_ms) => drop(self.set_expiry(name, Some(expiry_ms))),
-            FieldTtl::Clear if found.is_some() && self.timed => drop(self.set_expiry(name, None)),
+            FieldTtl::Clear if found.is_some() => drop(self.set_expiry(name, None)),
             _ => {}
         }
         found.is_none()
@@ -121,7 +111,7 @@ impl Packed {
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
         let found = self.find(name);
         if let Some(offset) = found {
-            self.pack.delete_entries(offset, self.stride());
+            self.pack.delete_entries(offset, STRIDE);
         }
         found.is_some()
     }
@@ -129,13 +119,6 @@ impl Packed {
     /// Sets when a field expires, and gives when it did before; `None` if there is no such field.
     pub(super) fn set_expiry(&mut self, name: &[u8], expiry_ms: Option<i64>) -> Option<Option<i64>> {
         let found = self.find(name)?;
-        if !self.timed {
-            if expiry_ms.is_none() {
-                return Some(None);
-            }
-            self.make_timed();
-            return self.set_expiry(name, expiry_ms);
-        }
         let expiry_ms = expiry_ms.map(|expiry_ms| expiry_ms.max(1));
         let field = self.at(found);
         let before = field.expiry_ms;
@@ -143,7 +126,7 @@ impl Packed {
             return Some(before);
         }
         let value = field.value.to_vec();
-        self.pack.delete_entries(found, 3);
+        self.pack.delete_entries(found, STRIDE);
         let field = Field { name: Item::Bytes(name), value: Item::Bytes(&value), expiry_ms };
         match self.place(expiry_ms) {
             None => self.push(field),
@@ -168,43 +151,32 @@ impl Packed {
         None
     }
 
-    /// Turns pairs into triples.
-    fn make_timed(&mut self) {
-        let mut timed = Packed { pack: Listpack::new(), timed: true };
-        self.iter().for_each(|field| timed.push(field));
-        *self = timed;
-    }
-
     pub(super) fn min_expiry(&self) -> Option<i64> {
-        if self.timed { self.iter().next()?.expiry_ms } else { None }
+        self.iter().next()?.expiry_ms
     }
 
     pub(super) fn expire_due(&mut self, now_ms: i64, max: usize, mut f: impl FnMut(Field)) -> usize {
-        if !self.timed {
-            return 0;
-        }
         let due = self.iter().take(max).take_while(|field| !field.is_live(now_ms));
         let n = due.map(&mut f).count();
         if n > 0 {
-            self.pack.delete_range(0, 3 * n);
+            self.pack.delete_range(0, STRIDE * n);
         }
         n
     }
 
     pub(super) fn random(&self, random: u64) -> Option<Field<'_>> {
         let i = below(random, self.len() as u64) as usize;
-        self.pack.nth((i * self.stride()) as i64).map(|offset| self.at(offset))
+        self.pack.nth((i * STRIDE) as i64).map(|offset| self.at(offset))
     }
 
     pub(super) fn iter(&self) -> Iter<'_> {
-        Iter { elements: self.pack.iter(), timed: self.timed }
+        Iter { elements: self.pack.iter() }
     }
 }
 
 /// All fields of a packed hash.
 pub struct Iter<'a> {
     elements: listpack::Iter<'a>,
-    timed: bool,
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -214,7 +186,7 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<Field<'a>> {
         let (_, name) = self.elements.next()?;
         let (_, value) = self.elements.next()?;
-        let expiry_ms = if self.timed { read(self.elements.next()?.1) } else { None };
+        let expiry_ms = read(self.elements.next()?.1);
         Some(Field { name, value, expiry_ms })
     }
 }

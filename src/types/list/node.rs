@@ -1,10 +1,13 @@
 //! One node of a quicklist: a listpack of bounded size, or one plain big element.
 //!
-//! A node knows nothing of limits; the quicklist decides what goes where. Invariants of a
+//! A node knows nothing of limits; the quicklist decides what goes where, and when a listpack is sealed: its
+//! elements then lie closer together, if they can (see `uniform.rs`), until it is changed. Invariants of a
 //! [`Node`]: `count` is the number of its elements; in a quicklist it is never 0; a plain node has
 //! exactly one element. Redis' counterpart: `quicklistNode`.
 
+use super::uniform::{self, Uniform};
 use crate::types::listpack::{self, Item, Listpack, Needle};
+use std::borrow::Cow;
 
 /// What a node holds.
 #[derive(Clone, Debug)]
@@ -16,10 +19,10 @@ pub enum NodeBody {
 }
 
 /// Read access to a node, for saving.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum NodeRef<'a> {
     /// Many elements in a listpack.
-    Packed(&'a Listpack),
+    Packed(Cow<'a, Listpack>),
     /// One element too large for a listpack.
     Plain(&'a [u8]),
 }
@@ -29,11 +32,23 @@ pub enum NodeRef<'a> {
 pub(super) struct Node {
     /// Kept here so that looking for an index need not touch each node's allocation.
     count: u32,
-    body: NodeBody,
+    body: Body,
+}
+
+/// What a node holds in memory.
+#[derive(Clone, Debug)]
+enum Body {
+    Packed(Listpack),
+    Sealed(Box<Uniform>),
+    Plain(Box<[u8]>),
 }
 
 impl Node {
     pub fn new(body: NodeBody) -> Self {
+        let body = match body {
+            NodeBody::Packed(pack) => Body::Packed(pack),
+            NodeBody::Plain(element) => Body::Plain(element),
+        };
         let mut node = Node { count: 1, body };
         node.recount();
         node
@@ -42,11 +57,11 @@ impl Node {
     /// A node with one element.
     pub fn of(element: &[u8], large: bool) -> Self {
         let body = if large {
-            NodeBody::Plain(element.into())
+            Body::Plain(element.into())
         } else {
             let mut pack = Listpack::new();
             pack.push_back(element);
-            NodeBody::Packed(pack)
+            Body::Packed(pack)
         };
         Node { count: 1, body }
     }
@@ -57,33 +72,62 @@ impl Node {
 
     pub fn heap_bytes(&self) -> usize {
         match &self.body {
-            NodeBody::Packed(pack) => pack.heap_bytes(),
-            NodeBody::Plain(element) => element.len(),
+            Body::Packed(pack) => pack.heap_bytes(),
+            Body::Sealed(uniform) => uniform.heap_bytes(),
+            Body::Plain(element) => element.len(),
         }
     }
 
     pub fn as_ref(&self) -> NodeRef<'_> {
         match &self.body {
-            NodeBody::Packed(pack) => NodeRef::Packed(pack),
-            NodeBody::Plain(element) => NodeRef::Plain(element),
+            Body::Packed(pack) => NodeRef::Packed(Cow::Borrowed(pack)),
+            Body::Sealed(uniform) => NodeRef::Packed(Cow::Owned(uniform.to_listpack())),
+            Body::Plain(element) => NodeRef::Plain(element),
         }
     }
 
     pub fn into_body(self) -> NodeBody {
-        self.body
+        match self.body {
+            Body::Packed(pack) => NodeBody::Packed(pack),
+            Body::Sealed(uniform) => NodeBody::Packed(uniform.to_listpack()),
+            Body::Plain(element) => NodeBody::Plain(element),
+        }
     }
 
-    /// The listpack, unless the node is plain.
-    pub fn pack(&self) -> Option<&Listpack> {
+    pub fn is_plain(&self) -> bool {
+        matches!(self.body, Body::Plain(_))
+    }
+
+    /// The length of the listpack, unless the node is plain.
+    pub fn pack_len(&self) -> Option<usize> {
         match &self.body {
-            NodeBody::Packed(pack) => Some(pack),
-            NodeBody::Plain(_) => None,
+            Body::Packed(pack) => Some(pack.byte_len()),
+            Body::Sealed(uniform) => Some(uniform.listpack_len()),
+            Body::Plain(_) => None,
+        }
+    }
+
+    /// Lets the elements lie as close as they can: for a node that is full and will hardly be changed.
+    pub fn seal(&mut self) {
+        if let Body::Packed(pack) = &self.body
+            && let Some(uniform) = Uniform::of(pack)
+            && uniform.heap_bytes() < pack.heap_bytes()
+        {
+            self.body = Body::Sealed(Box::new(uniform));
+        }
+    }
+
+    /// Makes a sealed node one with a listpack.
+    fn unseal(&mut self) {
+        if let Body::Sealed(uniform) = &self.body {
+            self.body = Body::Packed(uniform.to_listpack());
         }
     }
 
     /// Changes the listpack and counts anew; nothing happens to a plain node.
     pub fn edit<R>(&mut self, change: impl FnOnce(&mut Listpack) -> R) -> Option<R> {
-        let NodeBody::Packed(pack) = &mut self.body else {
+        self.unseal();
+        let Body::Packed(pack) = &mut self.body else {
             return None;
         };
         let result = change(pack);
@@ -92,7 +136,7 @@ impl Node {
     }
 
     fn recount(&mut self) {
-        if let NodeBody::Packed(pack) = &self.body {
+        if let Body::Packed(pack) = &self.body {
             // An entry takes two bytes at least and a listpack has less than 2^32.
             self.count = pack.count() as u32;
         }
@@ -101,22 +145,25 @@ impl Node {
     /// The element with this index in the node, which must be there.
     pub fn item(&self, index: usize) -> Item<'_> {
         match &self.body {
-            NodeBody::Packed(pack) => pack.item(index as i64).expect("index within the node"),
-            NodeBody::Plain(element) => Item::Bytes(element),
+            Body::Packed(pack) => pack.item(index as i64).expect("index within the node"),
+            Body::Sealed(uniform) => uniform.item(index).expect("index within the node"),
+            Body::Plain(element) => Item::Bytes(element),
         }
     }
 
     pub fn first(&self) -> Item<'_> {
         match &self.body {
-            NodeBody::Packed(pack) => pack.at(pack.first().expect("a node is not empty")),
-            NodeBody::Plain(element) => Item::Bytes(element),
+            Body::Packed(pack) => pack.at(pack.first().expect("a node is not empty")),
+            Body::Sealed(_) => self.item(0),
+            Body::Plain(element) => Item::Bytes(element),
         }
     }
 
     pub fn last(&self) -> Item<'_> {
         match &self.body {
-            NodeBody::Packed(pack) => pack.at(pack.last().expect("a node is not empty")),
-            NodeBody::Plain(element) => Item::Bytes(element),
+            Body::Packed(pack) => pack.at(pack.last().expect("a node is not empty")),
+            Body::Sealed(_) => self.item(self.count() - 1),
+            Body::Plain(element) => Item::Bytes(element),
         }
     }
 
@@ -135,57 +182,68 @@ impl Node {
     pub fn delete_range(&mut self, start: usize, count: usize) {
         if self.edit(|pack| pack.delete_range(start as i64, count)).is_none() && start == 0 && count > 0 {
             self.count = 0;
-            self.body = NodeBody::Plain(Box::default());
+            self.body = Body::Plain(Box::default());
         }
     }
 
     /// Deletes up to `max` elements equal to `needle`, seen from the head or from the tail;
     /// returns how many.
     pub fn remove_matching(&mut self, needle: &Needle, max: usize, from_tail: bool) -> usize {
+        if let Body::Sealed(_) = &self.body {
+            if max == 0 || !self.iter().any(|item| needle.matches(item)) {
+                return 0;
+            }
+            self.unseal();
+        }
         match &self.body {
-            NodeBody::Packed(pack) => {
+            Body::Packed(pack) => {
                 let skip = if from_tail { pack.count_matching(needle).saturating_sub(max) } else { 0 };
                 self.edit(|pack| pack.remove_matching(needle, skip, max)).unwrap_or(0)
             }
-            NodeBody::Plain(element) if max > 0 && needle.matches(Item::Bytes(element)) => {
+            Body::Plain(element) if max > 0 && needle.matches(Item::Bytes(element)) => {
                 self.delete_range(0, 1);
                 1
             }
-            NodeBody::Plain(_) => 0,
+            Body::Sealed(_) | Body::Plain(_) => 0,
         }
     }
 
     /// Replaces the element with this index. A plain node gets a new body whatever it is.
     pub fn replace(&mut self, index: usize, element: &[u8]) {
+        self.unseal();
         match &mut self.body {
-            NodeBody::Packed(pack) => {
+            Body::Packed(pack) => {
                 let offset = pack.nth(index as i64).expect("index within the node");
                 pack.replace(offset, element);
             }
-            NodeBody::Plain(old) => *old = element.into(),
+            Body::Sealed(_) => {}
+            Body::Plain(old) => *old = element.into(),
         }
     }
 
     pub fn iter(&self) -> NodeIter<'_> {
         match &self.body {
-            NodeBody::Packed(pack) => NodeIter::Packed(pack.iter()),
-            NodeBody::Plain(element) => NodeIter::Plain(Some(element)),
+            Body::Packed(pack) => NodeIter::Packed(pack.iter()),
+            Body::Sealed(uniform) => NodeIter::Uniform(uniform.iter(0..self.count())),
+            Body::Plain(element) => NodeIter::Plain(Some(element)),
         }
     }
 
     /// The elements from this index to the tail.
     pub fn iter_from(&self, index: usize) -> NodeIter<'_> {
         match &self.body {
-            NodeBody::Packed(pack) => NodeIter::from(pack, index),
-            NodeBody::Plain(_) => self.iter(),
+            Body::Packed(pack) => NodeIter::from(pack, index),
+            Body::Sealed(uniform) => NodeIter::Uniform(uniform.iter(index..self.count())),
+            Body::Plain(_) => self.iter(),
         }
     }
 
     /// The elements from the head to this index, it included.
     pub fn iter_to(&self, index: usize) -> NodeIter<'_> {
         match &self.body {
-            NodeBody::Packed(pack) => NodeIter::to(pack, index),
-            NodeBody::Plain(_) => self.iter(),
+            Body::Packed(pack) => NodeIter::to(pack, index),
+            Body::Sealed(uniform) => NodeIter::Uniform(uniform.iter(0..index + 1)),
+            Body::Plain(_) => self.iter(),
         }
     }
 }
@@ -194,6 +252,7 @@ impl Node {
 #[derive(Clone, Debug)]
 pub(super) enum NodeIter<'a> {
     Packed(listpack::Iter<'a>),
+    Uniform(uniform::Iter<'a>),
     Plain(Option<&'a [u8]>),
 }
 
@@ -226,6 +285,7 @@ impl<'a> Iterator for NodeIter<'a> {
     fn next(&mut self) -> Option<Item<'a>> {
         match self {
             NodeIter::Packed(iter) => iter.next().map(|(_, item)| item),
+            NodeIter::Uniform(iter) => iter.next(),
             NodeIter::Plain(element) => element.take().map(Item::Bytes),
         }
     }
@@ -236,6 +296,7 @@ impl DoubleEndedIterator for NodeIter<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         match self {
             NodeIter::Packed(iter) => iter.next_back().map(|(_, item)| item),
+            NodeIter::Uniform(iter) => iter.next_back(),
             NodeIter::Plain(element) => element.take().map(Item::Bytes),
         }
     }

@@ -119,6 +119,13 @@ impl Quicklist {
         result
     }
 
+    /// Seals the node, if it is there: it is no longer at the end of the list, or will not be.
+    pub fn seal(&mut self, n: usize) {
+        if n < self.nodes.len() {
+            self.edit(n, Node::seal);
+        }
+    }
+
     /// Adds a node so that it has the number `n`; an empty one is dropped.
     pub fn add_node(&mut self, n: usize, node: Node) {
         if node.count() > 0 {
@@ -192,6 +199,7 @@ impl Quicklist {
         };
         let large = limits.is_large(element.len());
         if large || !self.accepts(edge, element, limits) {
+            self.seal(edge);
             self.add_node(n, Node::of(element, large));
             return;
         }
@@ -225,7 +233,7 @@ impl Quicklist {
     /// Takes the element at one end; a plain one without copying.
     pub fn pop(&mut self, end: End) -> Option<Vec<u8>> {
         let n = if end == End::Head { 0 } else { self.nodes.len().checked_sub(1)? };
-        if self.nodes.get(n)?.pack().is_none()
+        if self.nodes.get(n)?.is_plain()
             && let NodeBody::Plain(element) = self.take_node(n)?.into_body()
         {
             return Some(element.into_vec());
@@ -237,11 +245,11 @@ impl Quicklist {
 
     /// Whether the node is there, packed, and has room for the element.
     fn accepts(&self, n: usize, element: &[u8], limits: &ListLimits) -> bool {
-        let Some(pack) = self.nodes.get(n).and_then(Node::pack) else {
+        let Some(bytes) = self.nodes.get(n).and_then(Node::pack_len) else {
             return false;
         };
-        !limits.exceeded(pack.byte_len() + element.len() + ENTRY_OVERHEAD, self.nodes[n].count() + 1)
-            && pack.fits(element.len() + ENTRY_OVERHEAD)
+        !limits.exceeded(bytes + element.len() + ENTRY_OVERHEAD, self.nodes[n].count() + 1)
+            && Listpack::has_room(bytes, element.len() + ENTRY_OVERHEAD)
     }
 
     /// Inserts next to the element `i` of the node `n`: into that node, else into the neighbour
@@ -298,12 +306,12 @@ impl Quicklist {
 
     /// Merges the node `n` with the one after it, if both are packed and fit into one.
     fn merge(&mut self, n: usize, limits: &ListLimits) -> bool {
-        let pack = |n: usize| self.nodes.get(n).and_then(Node::pack);
-        let (Some(left), Some(right)) = (pack(n), pack(n + 1)) else {
+        let len = |n: usize| self.nodes.get(n).and_then(Node::pack_len);
+        let (Some(left), Some(right)) = (len(n), len(n + 1)) else {
             return false;
         };
         let count = self.nodes[n].count() + self.nodes[n + 1].count();
-        let bytes = left.byte_len() + right.byte_len() - Listpack::EMPTY_BYTES;
+        let bytes = left + right - Listpack::EMPTY_BYTES;
         if limits.exceeded(bytes, count) {
             return false;
         }
@@ -319,7 +327,7 @@ impl Quicklist {
         let (n, i) = self.locate(index).expect("index within the list");
         let large = limits.is_large(element.len());
         let node = &self.nodes[n];
-        let Some(pack) = node.pack() else {
+        let Some(len) = node.pack_len() else {
             if large {
                 self.edit(n, |node| node.replace(0, element));
             } else {
@@ -329,7 +337,7 @@ impl Quicklist {
             return;
         };
         let old = Listpack::item_entry_len(node.item(i));
-        let bytes = pack.byte_len() - old + Listpack::entry_len(element);
+        let bytes = len - old + Listpack::entry_len(element);
         if !large && !limits.exceeded(bytes / REPLACE_SLACK, 0) {
             self.edit(n, |node| node.replace(i, element));
             return;
@@ -389,12 +397,13 @@ impl Quicklist {
         let mut merged: VecDeque<Node> = VecDeque::new();
         let nodes = self.nodes.len();
         for (i, node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
-            if let (Some(last), Some(pack)) = (merged.back_mut(), node.pack())
+            if let (Some(last), Some(len)) = (merged.back_mut(), node.pack_len())
                 && i + 1 < nodes
-                && let Some(left) = last.pack()
-                && sparse(left.byte_len() + pack.byte_len(), last.count() + node.count())
+                && let Some(left) = last.pack_len()
+                && sparse(left + len, last.count() + node.count())
+                && let NodeRef::Packed(pack) = node.as_ref()
             {
-                last.edit(|left| left.append(pack));
+                last.edit(|left| left.append(&pack));
             } else {
                 merged.push_back(node);
             }

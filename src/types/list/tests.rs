@@ -82,7 +82,7 @@ fn random_operations_against_model() {
 
 fn rebuilt(list: &List, limits: &ListLimits) -> List {
     let nodes = list.nodes().map(|node| match node {
-        NodeRef::Packed(pack) => NodeBody::Packed(pack.clone()),
+        NodeRef::Packed(pack) => NodeBody::Packed(pack.into_owned()),
         NodeRef::Plain(element) => NodeBody::Plain(element.into()),
     });
     List::from_nodes(nodes.collect::<Vec<_>>(), limits)

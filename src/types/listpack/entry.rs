@@ -25,7 +25,7 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    fn string(data: &'a [u8]) -> Self {
+    pub(super) fn string(data: &'a [u8]) -> Self {
         let mut head = [0; 9];
         let len = data.len();
         let head_len = if len < 64 {

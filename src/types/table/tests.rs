@@ -1,15 +1,43 @@
 //! The table against naive models: random operations, growth and shrinking, scans in between.
 
+use super::line::Header;
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A small number as an entry.
+trait Number: Copy + Ord + core::fmt::Debug {
+    fn of(n: u64) -> Self;
+    fn number(&self) -> u64;
+}
+
+/// Seven in a line.
+impl Number for u64 {
+    fn of(n: u64) -> u64 {
+        n
+    }
+    fn number(&self) -> u64 {
+        *self
+    }
+}
+
+/// Nine in a line.
+impl Number for [u8; 6] {
+    fn of(n: u64) -> [u8; 6] {
+        n.to_le_bytes()[..6].try_into().unwrap()
+    }
+    fn number(&self) -> u64 {
+        self.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte))
+    }
+}
+
 /// A hash of a number, good enough in all bits.
-fn mix(n: &u64) -> u64 {
-    let mut state = *n;
+fn mix<N: Number>(n: &N) -> u64 {
+    let mut state = n.number();
     splitmix(&mut state)
 }
 
-fn insert(table: &mut Table<u64>, n: u64) {
+fn insert<N: Number>(table: &mut Table<N>, n: u64) {
+    let n = N::of(n);
     table.insert_unique(mix(&n), n, mix);
 }
 
@@ -29,30 +57,26 @@ fn check<T>(table: &Table<T>, rehash: impl Fn(&T) -> u64) {
             // SAFETY: the lines of a table in use are initialized.
             let (header, entries) = unsafe {
                 let header = line.header();
-                let entries: Vec<&T> = (0..count(header)).map(|i| &*line.entry(i)).collect();
+                let entries: Vec<&T> = (0..header.count()).map(|i| &*line.entry(i)).collect();
                 (header, entries)
             };
             len += entries.len();
             for (i, entry) in entries.iter().enumerate() {
                 let hash = rehash(entry);
                 assert_eq!(table.bucket_of(hash), bucket);
-                assert_eq!(tag_at(header, i), tag_of(hash));
-                for header in &above {
-                    assert_ne!(header & filter_bit(tag_of(hash)), 0);
-                }
+                assert_eq!(header.tag(i), tag_of(hash));
+                assert!(above.iter().all(|header: &Header| header.filter & filter_bit(tag_of(hash)) != 0));
             }
-            for i in entries.len()..SLOTS {
-                assert_eq!(tag_at(header, i), 0);
-            }
+            assert!((entries.len()..9).all(|i| header.tag(i) == 0));
             if !above.is_empty() {
                 assert!(entries.len() > 1);
-                let slots = if filter(header) == 0 { entries.len() | 1 } else { SLOTS };
+                let slots = if header.filter == 0 { entries.len() } else { Line::<T>::SLOTS };
                 child_bytes += Line::<T>::layout(slots).size();
             }
-            if filter(header) == 0 {
+            if header.filter == 0 {
                 break;
             }
-            assert_eq!(entries.len(), SLOTS - 1);
+            assert_eq!(entries.len(), Line::<T>::SLOTS - 1);
             above.push(header);
             // SAFETY: a filter means a child.
             line = unsafe { line.child() };
@@ -60,26 +84,6 @@ fn check<T>(table: &Table<T>, rehash: impl Fn(&T) -> u64) {
     }
     assert_eq!(len, table.len);
     assert_eq!(child_bytes, table.child_bytes);
-}
-
-#[test]
-fn a_line_is_a_cache_line() {
-    #[cfg(target_pointer_width = "64")]
-    assert_eq!(size_of::<RawLine<Box<u8>>>(), 64);
-    assert_eq!(Table::<u64>::new().table_bytes(), 0);
-}
-
-#[test]
-fn tags_are_matched_exactly() {
-    let mut seed = 1;
-    for _ in 0..200_000 {
-        // Few distinct values, so that matches and near-matches abound.
-        let header = splitmix(&mut seed) & splitmix(&mut seed) & 0x8181_8181_8181_8181;
-        let tag = (splitmix(&mut seed) as u8 & 0x81).max(1);
-        let expected = (0..SLOTS).filter(|&i| tag_at(header, i) == tag);
-        let expected = expected.fold(0, |bits, i| bits | 0x80u64 << (8 * i));
-        assert_eq!(hits(header, tag), expected, "{header:x} {tag:x}");
-    }
 }
 
 #[test]
@@ -124,12 +128,17 @@ fn random_operations_agree_with_a_model() {
 
 #[test]
 fn equal_hashes_make_a_chain_that_still_works() {
+    equal_hashes::<u64>();
+    equal_hashes::<[u8; 6]>();
+}
+
+fn equal_hashes<N: Number>() {
     let mut table = Table::new();
-    for n in 0..100u64 {
-        table.insert_unique(42, n, |_| 42);
+    for n in 0..100 {
+        table.insert_unique(42, N::of(n), |_| 42);
         check(&table, |_| 42);
     }
-    for n in (0..100).step_by(3).chain((0..100).filter(|n| n % 3 > 0)) {
+    for n in (0..100).step_by(3).chain((0..100).filter(|n| n % 3 > 0)).map(N::of) {
         assert_eq!(table.remove(42, |&entry| entry == n), Some(n));
         assert!(table.find(42, |&entry| entry == n).is_none());
         check(&table, |_| 42);
@@ -139,24 +148,30 @@ fn equal_hashes_make_a_chain_that_still_works() {
 
 #[test]
 fn grows_to_a_million_and_back_with_a_steady_load() {
-    let mut table = Table::new();
+    grows_and_shrinks::<u64>(13.0, 15.0);
+    grows_and_shrinks::<[u8; 6]>(10.3, 11.5);
+}
+
+fn grows_and_shrinks<N: Number>(growing: f64, shrinking: f64) {
+    let mut table = Table::<N>::new();
     for n in 0..1_000_000u64 {
         let before = table.buckets();
         insert(&mut table, n);
         assert!(table.buckets() <= before + 1);
         if n >= 1_000 && n % 1_000 == 0 {
             let bytes = table.table_bytes() as f64 / table.len() as f64;
-            assert!(bytes < 13.5, "{bytes} bytes at {n}");
+            assert!(bytes < growing, "{bytes} bytes at {n}");
         }
     }
     check(&table, mix);
     for n in 0..1_000_000 {
         let before = table.buckets();
-        assert_eq!(table.remove(mix(&n), |&entry| entry == n), Some(n));
+        let entry = N::of(n);
+        assert_eq!(table.remove(mix(&entry), |&other| other == entry), Some(entry));
         assert!(table.buckets() + 1 >= before);
         if n < 950_000 && n % 1_000 == 0 {
             let bytes = table.table_bytes() as f64 / table.len() as f64;
-            assert!(bytes < 15.0, "{bytes} bytes after removing {n}");
+            assert!(bytes < shrinking, "{bytes} bytes after removing {n}");
         }
         if n % 100_000 == 0 {
             check(&table, mix);
@@ -168,7 +183,7 @@ fn grows_to_a_million_and_back_with_a_steady_load() {
 
 #[test]
 fn scan_of_a_table_at_rest_visits_each_entry_once() {
-    let mut table = Table::new();
+    let mut table = Table::<u64>::new();
     for n in 0..3_000u64 {
         insert(&mut table, n);
         if n < 200 || n % 97 == 0 {
@@ -191,71 +206,81 @@ fn scan_of_a_table_at_rest_visits_each_entry_once() {
 /// `passed` always tells what has been visited.
 #[test]
 fn scan_keeps_its_guarantee_while_the_table_changes() {
-    for seed in 0..60u64 {
-        let mut random = seed;
-        let mut table = Table::new();
-        let mut stays = BTreeSet::new();
-        let mut passing = Vec::new();
-        let start = splitmix(&mut random) % 3_000;
-        for n in 0..start {
-            insert(&mut table, n);
-            if n % 5 == 0 {
-                stays.insert(n);
-            } else {
-                passing.push(n);
-            }
-        }
-        let mut next = start;
-        let mut visited = BTreeMap::new();
-        let (mut cursor, mut growing) = (0, seed % 2 == 0);
-        loop {
-            let mut batch = Vec::new();
-            let after = table.scan(cursor, mix, |&entry| batch.push(entry));
-            for entry in batch {
-                assert!(!passed(mix(&entry), cursor));
-                assert!(after == 0 || passed(mix(&entry), after));
-                *visited.entry(entry).or_insert(0) += 1;
-            }
-            cursor = after;
-            if cursor == 0 {
-                break;
-            }
-            for entry in table.iter().filter(|entry| stays.contains(entry)) {
-                assert_eq!(passed(mix(entry), cursor), visited.contains_key(entry));
-            }
-            if splitmix(&mut random).is_multiple_of(20) {
-                growing = !growing;
-            }
-            for _ in 0..splitmix(&mut random) % 60 {
-                if growing && table.len() < 6_000 {
-                    insert(&mut table, next);
-                    passing.push(next);
-                    next += 1;
-                } else if !passing.is_empty() {
-                    let i = splitmix(&mut random) as usize % passing.len();
-                    let n = passing.swap_remove(i);
-                    assert_eq!(table.remove(mix(&n), |&entry| entry == n), Some(n));
-                }
-            }
-        }
-        for n in &stays {
-            assert_eq!(visited.get(n), Some(&1), "seed {seed}, entry {n}");
-        }
-        assert!(visited.values().all(|&times| times == 1));
-        check(&table, mix);
+    for seed in 0..60 {
+        scan_while_it_changes::<u64>(seed);
+        scan_while_it_changes::<[u8; 6]>(seed);
     }
+}
+
+fn scan_while_it_changes<N: Number>(seed: u64) {
+    let mut random = seed;
+    let mut table = Table::<N>::new();
+    let mut stays = BTreeSet::new();
+    let mut passing = Vec::new();
+    let start = splitmix(&mut random) % 3_000;
+    for n in 0..start {
+        insert(&mut table, n);
+        if n % 5 == 0 {
+            stays.insert(N::of(n));
+        } else {
+            passing.push(N::of(n));
+        }
+    }
+    let mut next = start;
+    let mut visited = BTreeMap::new();
+    let (mut cursor, mut growing) = (0, seed % 2 == 0);
+    loop {
+        let mut batch = Vec::new();
+        let after = table.scan(cursor, mix, |&entry| batch.push(entry));
+        for entry in batch {
+            assert!(!passed(mix(&entry), cursor));
+            assert!(after == 0 || passed(mix(&entry), after));
+            *visited.entry(entry).or_insert(0) += 1;
+        }
+        cursor = after;
+        if cursor == 0 {
+            break;
+        }
+        for entry in table.iter().filter(|entry| stays.contains(entry)) {
+            assert_eq!(passed(mix(entry), cursor), visited.contains_key(entry));
+        }
+        if splitmix(&mut random).is_multiple_of(20) {
+            growing = !growing;
+        }
+        for _ in 0..splitmix(&mut random) % 60 {
+            if growing && table.len() < 6_000 {
+                insert(&mut table, next);
+                passing.push(N::of(next));
+                next += 1;
+            } else if !passing.is_empty() {
+                let i = splitmix(&mut random) as usize % passing.len();
+                let n = passing.swap_remove(i);
+                assert_eq!(table.remove(mix(&n), |&entry| entry == n), Some(n));
+            }
+        }
+    }
+    for n in &stays {
+        assert_eq!(visited.get(n), Some(&1), "seed {seed}, entry {n:?}");
+    }
+    assert!(visited.values().all(|&times| times == 1));
+    check(&table, mix);
 }
 
 #[test]
 fn random_picks_are_uniform() {
+    uniform_picks::<u64>();
+    uniform_picks::<[u8; 6]>();
+}
+
+fn uniform_picks<N: Number>() {
     for size in [1u64, 5, 7, 8, 40, 100, 333] {
-        let mut table = Table::new();
+        let mut table = Table::<N>::new();
         (0..size).for_each(|n| insert(&mut table, n));
         let mut picks = vec![0u64; size as usize];
         let mut random = size;
         let rounds = 400 * size;
         for _ in 0..rounds {
-            picks[*table.random(splitmix(&mut random)).unwrap() as usize] += 1;
+            picks[table.random(splitmix(&mut random)).unwrap().number() as usize] += 1;
         }
         // Chi-squared: the mean is size - 1, the deviation sqrt(2 size); six of them is never.
         let chi: f64 = picks.iter().map(|&n| (n as f64 - 400.0).powi(2) / 400.0).sum();
@@ -279,7 +304,7 @@ fn random_ends_even_in_a_table_that_is_nearly_empty() {
 
 #[test]
 fn samples_are_different_and_uniform() {
-    let mut table = Table::new();
+    let mut table = Table::<u64>::new();
     (0..300).for_each(|n| insert(&mut table, n));
     let mut state = 4;
     let mut random = || splitmix(&mut state);

@@ -50,6 +50,20 @@ impl Large {
         self.members.len()
     }
 
+    /// Asks for the memory in which a member is looked for; gives its hash.
+    #[inline]
+    pub(super) fn fetch_place(&self, member: &[u8]) -> u64 {
+        let hash = hash_bytes(self.seed, member);
+        self.members.prefetch(hash);
+        hash
+    }
+
+    /// Asks for the memory of the member with this hash.
+    #[inline]
+    pub(super) fn fetch_found(&self, hash: u64) {
+        self.members.candidate(hash).inspect(|member| member.prefetch());
+    }
+
     /// The score of a member.
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
         let hash = hash_bytes(self.seed, member);

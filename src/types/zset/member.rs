@@ -17,13 +17,22 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::types::address::Address;
 use crate::types::prefetch::prefetch;
 
 const SCORE_BYTES: usize = size_of::<f64>();
 const LONG: u8 = u8::MAX;
 
 /// An owned member with its score.
-pub(super) struct Member(NonNull<u8>);
+pub(super) struct Member(Address);
+
+impl Member {
+    #[inline]
+    fn block(&self) -> NonNull<u8> {
+        // SAFETY: the address was made of a block, which is not null.
+        unsafe { NonNull::new_unchecked(self.0.as_ptr()) }
+    }
+}
 
 /// A copy of a member's address. It gives access to the bytes, never to the score.
 #[derive(Clone, Copy)]
@@ -84,26 +93,32 @@ impl Member {
             }
             let start = block.add(prefix_bytes(bytes.len()));
             start.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
-            Member(block)
+            Member(Address::new(block))
         }
     }
 
     /// The member's bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: self owns the block, which lives as long as self.
-        unsafe { bytes_at(self.0) }
+        unsafe { bytes_at(self.block()) }
     }
 
     /// The member's score.
     pub(super) fn score(&self) -> f64 {
         // SAFETY: every block begins with its score, aligned; writers hold &mut self.
-        unsafe { self.0.cast::<f64>().read() }
+        unsafe { self.block().cast::<f64>().read() }
     }
 
     /// Changes the score (the tree orders by its own copy).
     pub(super) fn set_score(&mut self, score: f64) {
         // SAFETY: as in `score`; MemberRefs never read the score.
-        unsafe { self.0.cast::<f64>().write(score) }
+        unsafe { self.block().cast::<f64>().write(score) }
+    }
+
+    /// Asks for the memory of the member.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
     }
 
     /// Size of the heap block of a member of `len` bytes.
@@ -116,7 +131,7 @@ impl Member {
     /// # Safety
     /// `MemberRef::bytes` is not called after this `Member` is dropped.
     pub(super) unsafe fn alias(&self) -> MemberRef {
-        MemberRef(self.0)
+        MemberRef(self.block())
     }
 }
 

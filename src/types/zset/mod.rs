@@ -130,6 +130,24 @@ impl Zset {
         }
     }
 
+    /// Asks for the memory in which a large sorted set looks for this member. Gives its hash, for
+    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    #[inline]
+    pub fn fetch_place(&self, member: &[u8]) -> Option<u64> {
+        match &self.form {
+            Form::Packed { .. } => None,
+            Form::Large(large) => Some(large.fetch_place(member)),
+        }
+    }
+
+    /// Asks for the memory of the member with this hash.
+    #[inline]
+    pub fn fetch_found(&self, hash: u64) {
+        if let Form::Large(large) = &self.form {
+            large.fetch_found(hash);
+        }
+    }
+
     /// How many members there are.
     pub fn len(&self) -> usize {
         match &self.form {

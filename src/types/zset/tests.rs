@@ -221,9 +221,9 @@ fn a_hundred_thousand_members_come_and_go() {
         assert_eq!(zset.score_ranks(&range).len(), (b + 1).saturating_sub(a));
     }
     let per_member = zset.heap_bytes() / zset.len();
-    assert!(per_member <= 65, "{per_member}");
+    assert!(per_member <= 62, "{per_member}");
     let copy = zset.clone();
-    assert_eq!(copy.heap_bytes() / copy.len() / 10, per_member / 10);
+    assert!((copy.heap_bytes() / copy.len()).abs_diff(per_member) <= 5);
     while !zset.is_empty() {
         let at = rng.below(model.len());
         let until = model.len().min(at + 1 + rng.below(200));

@@ -68,7 +68,8 @@ pub fn write(call: &Call, id: ClientId, out: &mut Vec<u8>) {
     out.extend_from_slice(b" lib-ver=");
     out.extend_from_slice(&client.lib_ver);
     let (net_in, net_out, commands) = (client.net_in, client.net_out, client.commands);
-    let _ = writeln!(out, " io-thread=0 tot-net-in={net_in} tot-net-out={net_out} tot-cmds={commands}");
+    let io_thread = client.peer.io_thread;
+    let _ = writeln!(out, " io-thread={io_thread} tot-net-in={net_in} tot-net-out={net_out} tot-cmds={commands}");
 }
 
 /// All letters that [`flags`] may give, and those that belong to what this server does not do.

@@ -9,12 +9,13 @@ use crate::engine::eviction::AccessPolicy;
 use crate::engine::host::LogLevel;
 use crate::rdb;
 use crate::resp::Protocol;
-use crate::types::hash::{self, Hash};
+use crate::types::hash::Hash;
 use crate::types::list::{List, NodeRef};
 use crate::types::listpack::Listpack;
 use crate::types::set::{self, Set};
 use crate::types::table::{Table, hash_bytes};
 use crate::types::zset::Zset;
+use std::borrow::Cow;
 
 /// The bytes that DUMP adds to a value: its type, the format's version, a checksum.
 const DUMP_FRAME: usize = 1 + 2 + 8;
@@ -79,21 +80,18 @@ pub fn sdslen(call: &mut Call) -> Outcome {
 }
 
 /// The listpack that a value is, if it is one.
-fn listpack_of(entry: &Entry) -> Option<&Listpack> {
+fn listpack_of(entry: &Entry) -> Option<Cow<'_, Listpack>> {
     match entry.value() {
         ValueRef::List(list) if list.encoding() == "listpack" => match list.nodes().next()? {
             NodeRef::Packed(pack) => Some(pack),
             NodeRef::Plain(_) => None,
         },
         ValueRef::Set(set) => match set.view() {
-            set::View::Listpack(pack) => Some(pack),
+            set::View::Listpack(pack) => Some(Cow::Borrowed(pack)),
             _ => None,
         },
-        ValueRef::Hash(hash) => match hash.view() {
-            hash::View::Pairs(pack) | hash::View::Triples(pack) => Some(pack),
-            hash::View::Large => None,
-        },
-        ValueRef::Zset(zset) => zset.as_listpack(),
+        ValueRef::Hash(hash) => hash.to_listpack(),
+        ValueRef::Zset(zset) => zset.as_listpack().map(Cow::Borrowed),
         _ => None,
     }
 }

@@ -1,0 +1,290 @@
+//! An io thread: it reads, parses and writes for its connections, and knows nothing of what they say.
+//!
+//! Invariants: of each connection at most one piece of input is under way to the engine; the next is read when
+//! that delivery has come back, which is after its replies. So a client's requests arrive in their order, its end
+//! after its last bytes, and one that sends faster than the engine runs is held up by its own socket.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::engine::batch::Reader;
+
+use super::super::connection::{Connection, Read};
+use super::super::ready::{Flag, Ready, Token};
+use super::mail::{Counter, Delivery, Event, Parcel, Pigeonhole, Socket};
+
+/// One read takes at most so many bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Room for input in a delivery.
+const DELIVERY_BYTES: usize = 2 * READ_BYTES;
+
+/// With less room left, a delivery is full.
+const LEAST_ROOM: usize = READ_BYTES / 2;
+
+/// With so many pieces of input a delivery goes, so that the engine runs them while the next are read.
+const DELIVERY_PIECES: usize = 16;
+
+/// Emptied deliveries that are kept.
+const SPARE_DELIVERIES: usize = 16;
+
+/// A connection and how things stand with it.
+struct Line {
+    connection: Connection,
+    /// What it sent last has not come back.
+    under_way: bool,
+    /// Nothing more is to be read: it has ended, or is to be closed.
+    deaf: bool,
+    /// It is to be closed when everything is written.
+    closing: bool,
+}
+
+/// What an io thread works with.
+pub struct IoThread {
+    number: usize,
+    ready: Ready,
+    mail: Arc<Flag>,
+    tokens: Vec<Token>,
+    lines: Vec<Option<Box<Line>>>,
+    reader: Reader,
+    parcel: Parcel,
+    pigeonhole: Arc<Pigeonhole>,
+    counter: Arc<Counter>,
+    /// Wakes the engine's thread.
+    engine: Arc<Flag>,
+    /// The next delivery, how many pieces of input are in it, and how much of its bytes are filled.
+    delivery: Delivery,
+    pieces: usize,
+    filled: usize,
+    spare: Vec<Delivery>,
+}
+
+impl IoThread {
+    /// The thread with this number: it takes parcels from `pigeonhole`, puts deliveries on `counter` and wakes
+    /// `engine` for them.
+    pub fn new(
+        number: usize,
+        reader: Reader,
+        pigeonhole: Arc<Pigeonhole>,
+        counter: Arc<Counter>,
+        engine: Arc<Flag>,
+    ) -> IoThread {
+        let ready = Ready::default();
+        let mail = ready.flag(Token::Mail);
+        IoThread {
+            number,
+            ready,
+            mail,
+            tokens: Vec::new(),
+            lines: Vec::new(),
+            reader,
+            parcel: Parcel::default(),
+            pigeonhole,
+            counter,
+            engine,
+            delivery: Delivery { thread: number, ..Delivery::default() },
+            pieces: 0,
+            filled: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// What wakes it for a parcel.
+    pub fn mail(&self) -> Arc<Flag> {
+        self.mail.clone()
+    }
+
+    /// One turn: everything that is ready.
+    pub fn turn(&mut self, cx: &mut Context) -> Poll<()> {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        self.ready.take(cx.waker(), &mut tokens);
+        self.mail.rearm();
+        if self.open_parcel() {
+            return Poll::Ready(());
+        }
+        for token in tokens.drain(..) {
+            if let Token::Connection(slot) = token {
+                self.serve(slot);
+            }
+        }
+        self.tokens = tokens;
+        self.deliver();
+        if self.ready.rest() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Deals with what the engine's thread has sent. True if that is the end.
+    fn open_parcel(&mut self) -> bool {
+        let mut parcel = std::mem::take(&mut self.parcel);
+        self.pigeonhole.take(&mut parcel);
+        if let Some(reader) = parcel.reader.take() {
+            // A delivery is read with one reader.
+            self.deliver();
+            self.reader = reader;
+        }
+        for (slot, socket) in parcel.adopted.drain(..) {
+            self.adopt(slot, socket);
+        }
+        for (slot, bytes) in parcel.sends.drain(..) {
+            self.send(slot, bytes);
+        }
+        for slot in parcel.closes.drain(..) {
+            match self.line(slot) {
+                Some(line) => {
+                    (line.deaf, line.closing) = (true, true);
+                    self.close_if_flushed(slot);
+                }
+                None => self.close(slot),
+            }
+        }
+        for slot in parcel.drops.drain(..) {
+            self.close(slot);
+        }
+        let leave = parcel.leave;
+        let mut returned = std::mem::take(&mut parcel.returned);
+        self.parcel = parcel;
+        for delivery in returned.drain(..) {
+            self.take_back(delivery);
+        }
+        self.parcel.returned = returned;
+        leave
+    }
+
+    fn line(&mut self, slot: u32) -> Option<&mut Line> {
+        self.lines.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    fn adopt(&mut self, slot: u32, socket: Socket) {
+        let flag = self.ready.flag(Token::Connection(slot));
+        let Ok(stream) = socket.attach() else { return self.delivery.events.push((slot, Event::Gone)) };
+        flag.raise();
+        let connection = Connection::new(stream, None, flag);
+        let index = slot as usize;
+        if index >= self.lines.len() {
+            self.lines.resize_with(index + 1, || None);
+        }
+        self.lines[index] = Some(Box::new(Line { connection, under_way: false, deaf: false, closing: false }));
+    }
+
+    /// A delivery has been dealt with: those who sent what was in it may send on.
+    fn take_back(&mut self, mut delivery: Delivery) {
+        for (slot, event) in &delivery.events {
+            if let Event::Bytes { .. } = event
+                && let Some(line) = self.line(*slot)
+            {
+                line.under_way = false;
+                self.read(*slot);
+            }
+        }
+        if self.spare.len() < SPARE_DELIVERIES {
+            delivery.events.clear();
+            delivery.parsed.clear();
+            self.spare.push(delivery);
+        }
+    }
+
+    // ---- Writing ----
+
+    fn send(&mut self, slot: u32, bytes: Vec<u8>) {
+        let Some(line) = self.line(slot) else { return };
+        match line.connection.send(bytes) {
+            Ok((written, spare)) => {
+                self.note_sent(slot, written);
+                self.delivery.spare.extend(spare);
+            }
+            Err(_) => self.hang_up(slot),
+        }
+    }
+
+    fn note_sent(&mut self, slot: u32, written: usize) {
+        if written > 0 {
+            self.delivery.sent.push((slot, written));
+        }
+    }
+
+    /// The other side has gone. The engine's thread has the connection closed, unless that is under way.
+    fn hang_up(&mut self, slot: u32) {
+        let Some(line) = self.line(slot) else { return };
+        if line.closing {
+            return self.close(slot);
+        }
+        line.deaf = true;
+        self.delivery.events.push((slot, Event::Gone));
+    }
+
+    fn close_if_flushed(&mut self, slot: u32) {
+        if self.line(slot).is_some_and(|line| line.closing && line.connection.is_flushed()) {
+            self.close(slot);
+        }
+    }
+
+    /// Closes a connection that is to be closed, which is said once of each.
+    fn close(&mut self, slot: u32) {
+        if let Some(line) = self.lines.get_mut(slot as usize) {
+            *line = None;
+        }
+        self.delivery.events.push((slot, Event::Closed));
+    }
+
+    // ---- Reading ----
+
+    fn serve(&mut self, slot: u32) {
+        let Some(line) = self.line(slot) else { return };
+        line.connection.flag.rearm();
+        match line.connection.flush() {
+            Ok(written) => self.note_sent(slot, written),
+            Err(_) => return self.hang_up(slot),
+        }
+        self.close_if_flushed(slot);
+        self.read(slot);
+    }
+
+    fn read(&mut self, slot: u32) {
+        if self.line(slot).is_none_or(|line| line.under_way || line.deaf) {
+            return;
+        }
+        if self.delivery.bytes.len() < self.filled + LEAST_ROOM {
+            self.deliver();
+            self.delivery.bytes.resize(DELIVERY_BYTES, 0);
+        }
+        let Some(line) = self.lines[slot as usize].as_deref_mut() else { return };
+        let room = &mut self.delivery.bytes[self.filled..];
+        let room_len = room.len().min(READ_BYTES);
+        match line.connection.read(&mut room[..room_len]) {
+            Read::Nothing => {}
+            Read::Bytes(read, _) => {
+                line.under_way = true;
+                let bytes = self.filled..self.filled + read;
+                let requests = self.reader.read(&self.delivery.bytes[bytes.clone()], &mut self.delivery.parsed);
+                self.filled = bytes.end;
+                self.delivery.events.push((slot, Event::Bytes { bytes, requests }));
+                self.pieces += 1;
+                if self.pieces >= DELIVERY_PIECES {
+                    self.deliver();
+                }
+            }
+            Read::End => {
+                line.deaf = true;
+                self.delivery.events.push((slot, Event::End));
+            }
+        }
+    }
+
+    /// Puts on the counter what there is.
+    fn deliver(&mut self) {
+        if self.delivery.is_empty() {
+            return;
+        }
+        let mut next = self.spare.pop().unwrap_or_default();
+        next.thread = self.number;
+        (self.pieces, self.filled) = (0, 0);
+        let delivery = std::mem::replace(&mut self.delivery, next);
+        let urgent = delivery.is_urgent();
+        self.counter.put(delivery);
+        if urgent {
+            self.engine.raise();
+        }
+    }
+}

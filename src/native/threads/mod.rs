@@ -1,0 +1,285 @@
+//! TODO-DOC
+
+pub mod io;
+pub mod mail;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::engine::batch::Reader;
+use crate::engine::client::{ClientId, Peer};
+use crate::engine::host::Report;
+use crate::engine::time::Now;
+use crate::engine::{Engine, Outbox};
+
+use super::connection::Stream;
+use super::log::in_words;
+use super::ready::Flag;
+use io::IoThread;
+use mail::{Counter, Delivery, Event, Parcel, Pigeonhole, Socket};
+
+/// An io thread as the engine's thread knows it.
+struct Worker {
+    handle: Option<JoinHandle<()>>,
+    pigeonhole: Arc<Pigeonhole>,
+    mail: Arc<Flag>,
+    /// What is for it since this turn began.
+    parcel: Parcel,
+    /// Connections it has.
+    connections: usize,
+}
+
+/// A connection of an io thread.
+struct Remote {
+    /// The index of its thread.
+    worker: usize,
+    /// Its client, until the engine has forgotten it.
+    client: Option<ClientId>,
+    /// Replies that wait until the stream is stored up to an offset.
+    held: VecDeque<(u64, Vec<u8>)>,
+    /// Its thread has been told to close it: that is done once.
+    leaving: bool,
+}
+
+/// The io threads, and the connections they have.
+pub struct Threads {
+    workers: Vec<Worker>,
+    counter: Arc<Counter>,
+    /// What io threads read requests with.
+    reader: Reader,
+    remotes: Vec<Option<Remote>>,
+    free: Vec<u32>,
+    /// Where the connection of a client is, by [`ClientId::index`].
+    slots: Vec<u32>,
+    /// Connections with replies that wait for the log, by the offset they wait for.
+    held: VecDeque<(u64, u32)>,
+    deliveries: Vec<Delivery>,
+}
+
+/// A thread that panics leaves its clients without a server: better none for all.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+fn start(number: usize, reader: Reader, counter: Arc<Counter>, engine: Arc<Flag>) -> Result<Worker, String> {
+    let fail = |error: std::io::Error| format!("Cannot start io thread {number}: {}", in_words(&error));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(fail)?;
+    let pigeonhole = Arc::new(Pigeonhole::default());
+    let mut thread = IoThread::new(number, reader, pigeonhole.clone(), counter, engine);
+    let mail = thread.mail();
+    let work = move || {
+        let _guard = AbortOnPanic;
+        runtime.block_on(tokio::task::unconstrained(std::future::poll_fn(|cx| thread.turn(cx))));
+    };
+    let handle = std::thread::Builder::new().name(format!("io_thd_{number}")).spawn(work).map_err(fail)?;
+    Ok(Worker { handle: Some(handle), pigeonhole, mail, parcel: Parcel::default(), connections: 0 })
+}
+
+impl Threads {
+    /// Starts as many threads as `io-threads` says, less the one that owns the engine; `None` for none. They
+    /// raise `flag`.
+    ///
+    /// # Errors
+    /// In words: the system has no more threads.
+    pub fn start(engine: &Engine, flag: &Arc<Flag>) -> Result<Option<Threads>, String> {
+        let (count, reader) = (engine.config().io_threads as usize, engine.reader());
+        let counter = Arc::new(Counter::default());
+        let workers: Result<Vec<Worker>, String> =
+            (1..count).map(|number| start(number, reader, counter.clone(), flag.clone())).collect();
+        let workers = workers?;
+        Ok((!workers.is_empty()).then(|| Threads {
+            workers,
+            counter,
+            reader,
+            remotes: Vec::new(),
+            free: Vec::new(),
+            slots: Vec::new(),
+            held: VecDeque::new(),
+            deliveries: Vec::new(),
+        }))
+    }
+
+    // ---- Inputs ----
+
+    /// Somebody has connected: the thread with the fewest connections gets this one.
+    pub fn welcome(&mut self, engine: &mut Engine, now: Now, stream: Stream, mut peer: Peer) -> std::io::Result<()> {
+        let socket = Socket::detach(stream)?;
+        let fewest = self.workers.iter().enumerate().min_by_key(|(_, worker)| worker.connections);
+        let worker = fewest.map_or(0, |(index, _)| index);
+        peer.io_thread = worker as u32 + 1;
+        let client = engine.connect(now, peer);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.remotes.push(None);
+            self.remotes.len() as u32 - 1
+        });
+        self.remotes[slot as usize] =
+            Some(Remote { worker, client: Some(client), held: VecDeque::new(), leaving: false });
+        self.workers[worker].connections += 1;
+        self.workers[worker].parcel.adopted.push((slot, socket));
+        let index = client.index();
+        if index >= self.slots.len() {
+            self.slots.resize(index + 1, u32::MAX);
+        }
+        self.slots[index] = slot;
+        Ok(())
+    }
+
+    /// Takes everything that io threads have delivered and feeds it to the engine.
+    pub fn feed(&mut self, engine: &mut Engine, now: Now, outbox: &mut Outbox) {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        self.counter.take(&mut deliveries);
+        for mut delivery in deliveries.drain(..) {
+            for (slot, bytes) in delivery.sent.drain(..) {
+                if let Some(client) = self.remotes[slot as usize].as_ref().and_then(|remote| remote.client) {
+                    engine.report(now, Report::Sent { client, bytes });
+                }
+            }
+            outbox.spare.append(&mut delivery.spare);
+            let Delivery { events, bytes, parsed, .. } = &mut delivery;
+            for (slot, event) in events.iter() {
+                match event {
+                    Event::Bytes { bytes: range, requests } => {
+                        if let Some(client) = self.remotes[*slot as usize].as_ref().and_then(|remote| remote.client) {
+                            engine.receive_parsed(now, client, &bytes[range.clone()], parsed, requests.clone());
+                        }
+                    }
+                    Event::End => self.end(engine, now, *slot),
+                    Event::Gone => self.hang_up(engine, now, *slot),
+                    Event::Closed => self.closed(*slot),
+                }
+            }
+            let worker = delivery.thread - 1;
+            self.workers[worker].parcel.returned.push(delivery);
+        }
+        self.deliveries = deliveries;
+    }
+
+    fn end_client(&mut self, engine: &mut Engine, now: Now, slot: u32) {
+        if let Some(remote) = &mut self.remotes[slot as usize]
+            && let Some(client) = remote.client.take()
+        {
+            engine.disconnect(now, client);
+        }
+    }
+
+    /// The other side sends nothing any more: its client goes, what is to be written stays.
+    fn end(&mut self, engine: &mut Engine, now: Now, slot: u32) {
+        self.end_client(engine, now, slot);
+        self.close_if_released(slot);
+    }
+
+    /// The other side has gone.
+    fn hang_up(&mut self, engine: &mut Engine, now: Now, slot: u32) {
+        self.end_client(engine, now, slot);
+        self.drop_slot(slot);
+    }
+
+    fn closed(&mut self, slot: u32) {
+        if let Some(remote) = self.remotes[slot as usize].take() {
+            self.workers[remote.worker].connections -= 1;
+            self.free.push(slot);
+        }
+    }
+
+    // ---- Outputs ----
+
+    fn slot_of(&self, client: ClientId) -> Option<u32> {
+        let slot = *self.slots.get(client.index())?;
+        let remote = self.remotes.get(slot as usize)?.as_ref()?;
+        (remote.client == Some(client)).then_some(slot)
+    }
+
+    /// Has `bytes` written, when the stream is stored up to `hold`.
+    pub fn send(&mut self, client: ClientId, bytes: Vec<u8>, hold: Option<u64>) {
+        let Some(slot) = self.slot_of(client) else { return };
+        let Some(remote) = &mut self.remotes[slot as usize] else { return };
+        match hold {
+            Some(offset) => {
+                remote.held.push_back((offset, bytes));
+                self.held.push_back((offset, slot));
+            }
+            None => self.workers[remote.worker].parcel.sends.push((slot, bytes)),
+        }
+    }
+
+    /// Lets go of the replies that waited for what is stored now.
+    pub fn release(&mut self, safe: u64) {
+        while let Some((_, slot)) = self.held.pop_front_if(|(offset, _)| *offset <= safe) {
+            let Some(remote) = &mut self.remotes[slot as usize] else { continue };
+            let sends = &mut self.workers[remote.worker].parcel.sends;
+            while let Some((_, bytes)) = remote.held.pop_front_if(|(offset, _)| *offset <= safe) {
+                sends.push((slot, bytes));
+            }
+            if remote.client.is_none() {
+                self.close_if_released(slot);
+            }
+        }
+    }
+
+    /// Closes a client that the engine has forgotten, once what it was sent is out.
+    pub fn close(&mut self, client: ClientId) {
+        let Some(slot) = self.slot_of(client) else { return };
+        if let Some(remote) = &mut self.remotes[slot as usize] {
+            remote.client = None;
+        }
+        self.close_if_released(slot);
+    }
+
+    /// Closes a client that the engine has forgotten at once.
+    pub fn cut_off(&mut self, client: ClientId) {
+        let Some(slot) = self.slot_of(client) else { return };
+        if let Some(remote) = &mut self.remotes[slot as usize] {
+            remote.client = None;
+        }
+        self.drop_slot(slot);
+    }
+
+    fn close_if_released(&mut self, slot: u32) {
+        if let Some(remote) = &mut self.remotes[slot as usize]
+            && remote.held.is_empty()
+            && !std::mem::replace(&mut remote.leaving, true)
+        {
+            self.workers[remote.worker].parcel.closes.push(slot);
+        }
+    }
+
+    fn drop_slot(&mut self, slot: u32) {
+        if let Some(remote) = &mut self.remotes[slot as usize]
+            && !std::mem::replace(&mut remote.leaving, true)
+        {
+            remote.held.clear();
+            self.workers[remote.worker].parcel.drops.push(slot);
+        }
+    }
+
+    /// Hands each thread what this turn has brought for it. One without anything sleeps on.
+    pub fn hand_out(&mut self, reader: Reader) {
+        let reader = (reader != std::mem::replace(&mut self.reader, reader)).then_some(reader);
+        for worker in &mut self.workers {
+            worker.parcel.reader = reader.or(worker.parcel.reader);
+            if worker.parcel.is_urgent() {
+                worker.pigeonhole.put(&mut worker.parcel);
+                worker.mail.raise();
+            }
+        }
+    }
+
+    /// Waits until every thread has written what its sockets take, and has ended.
+    pub fn leave(&mut self) {
+        for worker in &mut self.workers {
+            worker.parcel.leave = true;
+            worker.pigeonhole.put(&mut worker.parcel);
+            worker.mail.raise();
+        }
+        for handle in self.workers.iter_mut().filter_map(|worker| worker.handle.take()) {
+            let _ = handle.join();
+        }
+    }
+}
