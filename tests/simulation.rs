@@ -126,9 +126,13 @@ impl World {
                 return;
             }
             for ask in asks {
-                if let Ask::StartSnapshot { .. } = ask {
-                    let digest = self.digest();
-                    self.snapshot = Some((Vec::new(), digest));
+                match ask {
+                    Ask::StartSnapshot { .. } => {
+                        let digest = self.digest();
+                        self.snapshot = Some((Vec::new(), digest));
+                    }
+                    Ask::CancelSnapshot => self.snapshot = None,
+                    _ => {}
                 }
             }
         }
@@ -308,6 +312,116 @@ fn storm(seed: u64, chunk: usize) -> World {
         world.pump();
     }
     world
+}
+
+/// A command that changes a large value, or does away with it.
+fn large_command(rng: &mut Rng) -> String {
+    let key = |rng: &mut Rng, kind: &str| format!("{kind}{}", rng.below(3));
+    let (l, st, h, z) = (key(rng, "l"), key(rng, "t"), key(rng, "h"), key(rng, "z"));
+    let any = [&l, &st, &h, &z][rng.below(4) as usize].clone();
+    let (n, m) = (rng.below(500), rng.below(500));
+    match rng.below(50) {
+        0..=2 => format!("HSET {h} m{n} {m} m{m} {n}"),
+        3..=5 => format!("HDEL {h} m{n} m{m} m7"),
+        6 => format!("HPEXPIRE {h} {} FIELDS 2 m{n} m{m}", n + 1),
+        7 => format!("HPERSIST {h} FIELDS 1 m{n}"),
+        8..=10 => format!("SADD {st} m{n} m{m} x{n}"),
+        11..=13 => format!("SREM {st} m{n} m{m}"),
+        14 => format!("SPOP {st} 5"),
+        15..=17 => format!("ZADD {z} {n} m{m} {m} m{n}"),
+        18 => format!("ZINCRBY {z} -100 m{n}"),
+        19 | 20 => format!("ZREM {z} m{n} m{m}"),
+        21 => format!("ZPOPMIN {z} 3"),
+        22 => format!("ZREMRANGEBYRANK {z} -3 -1"),
+        23 => format!("LPUSH {l} a{n} b{m}"),
+        24 => format!("RPUSH {l} a{n} b{m}"),
+        25 => format!("LPOP {l} 7"),
+        26 => format!("RPOP {l} 7"),
+        27 => format!("LSET {l} {} changed", n % 90),
+        28 => format!("LINSERT {l} AFTER m{n} inserted"),
+        29 => format!("LREM {l} 2 m{n}"),
+        30 => format!("LTRIM {l} 3 -3"),
+        31 => format!("LMOVE {l} l1 LEFT RIGHT"),
+        32 => format!("RENAME {any} {any}"),
+        33 => format!("RENAME {any} {}", key(rng, "x")),
+        34 => format!("RENAME {} {any}", key(rng, "x")),
+        35 => format!("MOVE {any} {}", rng.below(2)),
+        36 => format!("COPY {any} {} REPLACE", key(rng, "x")),
+        37 => format!("SET {any} overwritten"),
+        38 => format!("UNLINK {any}"),
+        39 => format!("DEL {any}"),
+        40 => format!("PEXPIRE {any} {}", n + 1),
+        41 => "SWAPDB 0 1".to_owned(),
+        42 if n < 60 => "FLUSHDB".to_owned(),
+        43 if n < 30 => "FLUSHALL ASYNC".to_owned(),
+        44 => format!("SELECT {}", rng.below(2)),
+        45 => format!("SUNIONSTORE {st} t0 t1"),
+        46 => format!("SPOP {st} 100000"),
+        47 => format!("LTRIM {l} 1 0"),
+        48 => format!("ZREMRANGEBYRANK {z} 0 -1"),
+        _ => format!("GET s{n}"),
+    }
+}
+
+/// Fills a value that is missing.
+fn fill(world: &mut World, rng: &mut Rng) {
+    let mut bytes = Vec::new();
+    let which = rng.below(3);
+    for (command, kind) in [("RPUSH", "l"), ("SADD", "t"), ("HSET", "h"), ("ZADD", "z")] {
+        let key = format!("{kind}{which}");
+        let mut args = vec![command.to_owned(), key];
+        for n in 0..250 {
+            match kind {
+                "h" | "z" => args.extend([format!("{}{n}", if kind == "h" { "m" } else { "" }), format!("m{n}")]),
+                _ => args.push(format!("m{n}")),
+            }
+        }
+        encode_command(args.iter().map(String::as_bytes), &mut bytes);
+    }
+    world.receive(0, &bytes);
+}
+
+/// One snapshot after the other over large values that are changed, deleted, renamed, moved, flushed and
+/// expired while they are walked.
+#[test]
+fn large_values_are_walked_as_they_were_at_the_cut() {
+    let mut checked = 0;
+    for seed in seeds() {
+        println!("seed {seed}");
+        let mut rng = Rng::new(seed ^ 0x1a26e);
+        let mut world = World::new(seed);
+        world.engine.slice_values_from(0);
+        if seed % 3 == 0 {
+            world.receive(0, b"CONFIG SET aof-use-rdb-preamble no\r\n");
+        }
+        for step in 0..4 * STEPS {
+            if step % 50 == 0 {
+                fill(&mut world, &mut rng);
+            }
+            if world.snapshot.is_none() && !world.engine.is_walking() {
+                world.receive(100, if rng.below(4) == 0 { b"BGSAVE\r\n" } else { b"BGREWRITEAOF\r\n" });
+                world.pump();
+            }
+            if rng.below(30) == 0 {
+                world.now_ms += rng.below(40);
+            }
+            let line = large_command(&mut rng);
+            world.receive(rng.below(2), format!("{line}\r\n").as_bytes());
+            world.engine.tick(at(world.now_ms));
+            world.pump();
+            for _ in 0..rng.below(20) {
+                world.pull(seed);
+            }
+            world.pump();
+        }
+        while world.snapshot.is_some() {
+            world.pull(seed);
+            world.pump();
+        }
+        checked += world.snapshots_checked;
+    }
+    println!("{checked} snapshots");
+    assert!(checked > seeds().len() * 10, "too few snapshots: {checked}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ use super::error::Error;
 use super::eviction::AccessPolicy;
 use super::rng::Rng;
 use super::settings::Settings;
+use super::slices::SLICED_FROM;
 use super::snapshot::Walk;
 use super::time::Now;
 
@@ -188,6 +189,8 @@ pub struct Keyspace {
     pub stats: KeyspaceStats,
     /// Large values on their way out, freed in slices by the tick.
     pub garbage: Vec<Garbage>,
+    /// Values of more than so many bytes are walked in slices.
+    pub sliced_from: usize,
     seed: u64,
     /// Keys of the command under way, by address and length, with their hashes.
     hashed: [((usize, usize), u64); KEYS_AHEAD],
@@ -211,6 +214,7 @@ impl Keyspace {
             no_touch: false,
             stats: KeyspaceStats::default(),
             garbage: Vec::new(),
+            sliced_from: SLICED_FROM,
             seed: rng.next(),
             hashed: [((0, 0), 0); KEYS_AHEAD],
             hashed_len: 0,
@@ -385,16 +389,26 @@ impl Keyspace {
     }
 
     /// Adds an entry whose key is not there, with its expire time if it has one. Raises the event "new".
-    pub fn insert(&mut self, mut entry: Entry) {
+    pub fn insert(&mut self, entry: Entry) {
         let hash = self.hash(entry.key());
+        self.insert_hashed(hash, entry);
+    }
+
+    /// The same for an entry whose key has this hash.
+    pub(super) fn insert_hashed(&mut self, hash: u64, mut entry: Entry) {
         if self.expiry == ExpiryMode::Hide {
             // One whose time has come may still be there.
-            drop(self.take(entry.key()));
+            self.take(entry.key()).into_iter().for_each(|old| self.discard(old, true));
         }
         let access = self.access_policy();
         access.start(&mut entry);
         self.notify(NotifyFlags::NEW, "new", entry.key());
         let seed = self.seed;
+        if let Some(walk) = &mut self.walk
+            && let Some(id) = entry.value().walker()
+        {
+            walk.moved(id, self.db, entry.key());
+        }
         let db = &mut self.dbs[self.db];
         if matches!(db.walk, DbWalk::Pending { cursor, .. } if !passed(hash, cursor)) {
             entry.set_marked(true);
@@ -427,12 +441,13 @@ impl Keyspace {
             }
             return self.insert(entry);
         };
-        if lazy && entry.free_effort() > LAZY_EFFORT {
+        let walked = self.walk.is_some() && entry.value().walker().is_some();
+        if walked || (lazy && entry.free_effort() > LAZY_EFFORT) {
             let old = std::mem::replace(entry, Entry::string(key, bytes));
             entry.set_access(old.access());
             entry.set_marked(old.is_marked());
             entry.set_expire_at(old.expire_at());
-            self.garbage.push(Garbage::Value(old.into_value()));
+            give_up(&mut self.walk, &mut self.garbage, old);
         } else {
             entry.write_string(bytes);
         }
@@ -511,8 +526,9 @@ impl Keyspace {
 
     /// Drops an entry: at once, or in slices if it is large and `lazy` is set.
     pub fn discard(&mut self, entry: Entry, lazy: bool) {
-        if lazy && entry.free_effort() > LAZY_EFFORT {
-            self.garbage.push(Garbage::Value(entry.into_value()));
+        let walked = self.walk.is_some() && entry.value().walker().is_some();
+        if walked || (lazy && entry.free_effort() > LAZY_EFFORT) {
+            give_up(&mut self.walk, &mut self.garbage, entry);
         }
     }
 
@@ -549,7 +565,7 @@ impl Keyspace {
             ValueRef::Zset(zset) => zset.is_empty(),
         };
         if empty {
-            self.take(key);
+            self.take(key).into_iter().for_each(|entry| self.discard(entry, false));
             self.notify(NotifyFlags::GENERIC, "del", key);
         }
         empty
@@ -591,11 +607,12 @@ impl Keyspace {
     /// `lazy`: the memory is given back in slices.
     pub fn flush(&mut self, db: usize, lazy: bool) -> usize {
         self.touch_all(db, None);
+        let count = self.dbs[db].table.len();
+        self.save_opened(db);
         let emptied = &mut self.dbs[db];
         let table = std::mem::take(&mut emptied.table);
         let indexes = [std::mem::take(&mut emptied.expires), std::mem::take(&mut emptied.field_expires)];
         (emptied.avg_ttl_ms, emptied.expire_cursor, emptied.field_expire_cursor) = (0, 0, 0);
-        let count = table.len();
         match (std::mem::replace(&mut emptied.walk, DbWalk::Done), &mut self.walk) {
             (DbWalk::Pending { as_db, cursor }, Some(walk)) => walk.adopt(as_db, cursor, table),
             _ if lazy && count > LAZY_EFFORT => self.garbage.push(Garbage::Keys(table)),
@@ -613,6 +630,9 @@ impl Keyspace {
         self.touch_all(a, Some(b));
         self.touch_all(b, Some(a));
         self.dbs.swap(a, b);
+        if let Some(walk) = &mut self.walk {
+            walk.swapped(a, b);
+        }
         let (low, high) = self.dbs.split_at_mut(a.max(b));
         let (first, second) = (&mut low[a.min(b)], &mut high[0]);
         std::mem::swap(&mut first.watched, &mut second.watched);
@@ -692,6 +712,11 @@ impl Keyspace {
         self.effects.watchers.extend(touched);
     }
 
+    /// Takes back what tables have reserved in vain.
+    pub(super) fn settle_tables(&mut self) {
+        self.dbs.iter_mut().for_each(|db| db.table.settle());
+    }
+
     /// Brings the index of hashes with field expire times in line with the hash at `key`.
     pub fn index_fields(&mut self, key: &[u8]) {
         let hash = self.hash(key);
@@ -754,8 +779,19 @@ impl Keyspace {
             && let Some(entry) = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key)
             && !entry.is_marked()
         {
-            walk.emit_early(as_db, entry);
+            walk.take_early(as_db, self.db, entry);
             entry.set_marked(true);
+        }
+    }
+
+    /// Gives the running walk the values of a db that it has opened: all of the db is about to go.
+    fn save_opened(&mut self, db: usize) {
+        let Some(walk) = &mut self.walk else { return };
+        for (id, key) in walk.opened_in(db) {
+            let hash = hash_bytes(self.seed, &key);
+            if let Some(entry) = self.dbs[db].table.remove(hash, |e| *e.key() == *key) {
+                walk.keep_value(id, entry.into_value());
+            }
         }
     }
 }
@@ -802,6 +838,15 @@ typed!(list, list_mut, list_or_new, List, "list", |_| List::new());
 typed!(set_value, set_mut, set_or_new, Set, "set", |_| Set::new());
 typed!(hash_value, hash_mut, hash_or_new, Hash, "hash", |_| Hash::new());
 typed!(zset, zset_mut, zset_or_new, Zset, "sorted set", |keys| Zset::new(keys.rng.next()));
+
+/// Hands a value that leaves the keyspace to whom it concerns: the walk, if that is in the middle of it, or
+/// those who free it in slices.
+fn give_up(walk: &mut Option<Walk>, garbage: &mut Vec<Garbage>, entry: Entry) {
+    match (walk, entry.value().walker()) {
+        (Some(walk), Some(id)) => walk.keep_value(id, entry.into_value()),
+        _ => garbage.push(Garbage::Value(entry.into_value())),
+    }
+}
 
 /// Values that take more than this many steps to free are freed in slices.
 const LAZY_EFFORT: usize = 64;

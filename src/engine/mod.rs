@@ -37,6 +37,7 @@ pub mod rng;
 mod secret;
 pub mod server;
 pub mod settings;
+pub mod slices;
 pub mod slowlog;
 pub mod snapshot;
 pub mod spec;

@@ -6,28 +6,64 @@
 
 use crate::resp::encode_command;
 use crate::types::hash::Field;
+use crate::types::list::NodeRef;
 use crate::types::listpack::Item;
 use crate::types::number::{FloatBuf, IntBuf, format_f64};
 use crate::types::value::ValueRef;
+use crate::types::walk::Piece;
 
 use super::entry::Entry;
 
 /// Elements in one command at most.
 const ITEMS: usize = 64;
 
-/// A command that grows until it is full.
-struct Batch<'a> {
-    head: [&'a [u8]; 2],
+/// A collection on its way: a command that grows until it is full, then the next.
+pub(super) struct Commands {
+    name: &'static [u8],
+    key: Box<[u8]>,
+    /// Arguments that one element takes.
+    stride: usize,
     /// The elements' bytes one after another, and where each ends.
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    /// Arguments that one element takes.
-    stride: usize,
+    /// Commands that may come only when the elements are there.
+    later: Vec<u8>,
 }
 
-impl<'a> Batch<'a> {
-    fn new(name: &'a [u8], key: &'a [u8], stride: usize) -> Batch<'a> {
-        Batch { head: [name, key], bytes: Vec::new(), ends: Vec::new(), stride }
+impl Commands {
+    /// The commands for a collection at `key`; `None` for strings.
+    pub fn new(key: &[u8], value: ValueRef) -> Option<Commands> {
+        let (name, stride): (&[u8], usize) = match value {
+            ValueRef::Int(_) | ValueRef::String(_) => return None,
+            ValueRef::List(_) => (b"RPUSH", 1),
+            ValueRef::Set(_) => (b"SADD", 1),
+            ValueRef::Zset(_) => (b"ZADD", 2),
+            ValueRef::Hash(_) => (b"HMSET", 2),
+        };
+        Some(Commands { name, key: key.into(), stride, bytes: Vec::new(), ends: Vec::new(), later: Vec::new() })
+    }
+
+    /// Adds a piece.
+    pub fn piece(&mut self, piece: Piece, out: &mut Vec<u8>) {
+        match piece {
+            Piece::Node(NodeRef::Plain(element)) => self.push(element, out),
+            Piece::Node(NodeRef::Packed(pack)) => pack.iter().for_each(|(_, item)| self.push_item(item, out)),
+            Piece::Member(member) => self.push_item(member, out),
+            Piece::Scored(member, score) => {
+                self.push(format_f64(score, &mut FloatBuf::new()).as_bytes(), out);
+                self.push_item(member, out);
+            }
+            Piece::Field(Field { name, value, expiry_ms }) => {
+                if let Some(at) = expiry_ms {
+                    let (mut digits, mut text) = (IntBuf::new(), IntBuf::new());
+                    let (at, name) = (digits.format(at).as_bytes(), name.bytes(&mut text));
+                    let args = [b"HPEXPIREAT", &self.key[..], at, b"FIELDS", b"1", name];
+                    encode_command(args, &mut self.later);
+                }
+                self.push_item(name, out);
+                self.push_item(value, out);
+            }
+        }
     }
 
     fn push(&mut self, arg: &[u8], out: &mut Vec<u8>) {
@@ -42,11 +78,12 @@ impl<'a> Batch<'a> {
         self.push(item.bytes(&mut IntBuf::new()), out);
     }
 
-    fn flush(&mut self, out: &mut Vec<u8>) {
+    /// Writes what has come so far.
+    pub fn flush(&mut self, out: &mut Vec<u8>) {
         if self.ends.is_empty() {
             return;
         }
-        let mut args: Vec<&[u8]> = self.head.to_vec();
+        let mut args: Vec<&[u8]> = vec![self.name, &self.key];
         let mut start = 0;
         for end in &self.ends {
             args.push(&self.bytes[start..*end]);
@@ -55,6 +92,7 @@ impl<'a> Batch<'a> {
         encode_command(args, out);
         self.bytes.clear();
         self.ends.clear();
+        out.append(&mut self.later);
     }
 }
 
@@ -69,40 +107,19 @@ pub(super) fn entry(entry: &Entry, out: &mut Vec<u8>) {
     match entry.value() {
         ValueRef::Int(value) => encode_command([b"SET", key, IntBuf::new().format(value).as_bytes()], out),
         ValueRef::String(value) => encode_command([b"SET", key, value], out),
-        ValueRef::List(list) => {
-            let mut batch = Batch::new(b"RPUSH", key, 1);
-            list.iter().for_each(|item| batch.push_item(item, out));
-            batch.flush(out);
-        }
-        ValueRef::Set(set) => {
-            let mut batch = Batch::new(b"SADD", key, 1);
-            set.iter().for_each(|item| batch.push_item(item, out));
-            batch.flush(out);
-        }
-        ValueRef::Zset(zset) => {
-            let mut batch = Batch::new(b"ZADD", key, 2);
-            for (member, score) in zset.iter() {
-                batch.push(format_f64(score, &mut FloatBuf::new()).as_bytes(), out);
-                batch.push_item(member, out);
-            }
-            batch.flush(out);
-        }
-        ValueRef::Hash(hash) => {
-            let mut batch = Batch::new(b"HMSET", key, 2);
-            for Field { name, value, .. } in hash.iter() {
-                batch.push_item(name, out);
-                batch.push_item(value, out);
-            }
-            batch.flush(out);
-            for Field { name, expiry_ms, .. } in hash.iter() {
-                let Some(at) = expiry_ms else { continue };
-                let (mut digits, mut text) = (IntBuf::new(), IntBuf::new());
-                let (at, name) = (digits.format(at).as_bytes(), name.bytes(&mut text));
-                encode_command([b"HPEXPIREAT", key, at, b"FIELDS", b"1", name], out);
+        value => {
+            if let Some(mut commands) = Commands::new(key, value) {
+                value.pieces(|piece| commands.piece(piece, out));
+                commands.flush(out);
             }
         }
     }
-    if let Some(at) = entry.expire_at() {
+    expire(key, entry.expire_at(), out);
+}
+
+/// Writes the command for an expire time, if there is one.
+pub(super) fn expire(key: &[u8], at: Option<i64>, out: &mut Vec<u8>) {
+    if let Some(at) = at {
         encode_command([b"PEXPIREAT", key, IntBuf::new().format(at).as_bytes()], out);
     }
 }

@@ -3,11 +3,14 @@
 //! No fork. The walk visits every db in the order of its table's positions and turns each entry into RDB
 //! bytes, or into commands where the log is to have no snapshot in front. An entry that it has not reached is
 //! given to it by the keyspace door before it changes or goes, and marked; entries added after the cut are marked too; the walk passes marked entries over and takes
-//! the mark away. FLUSHALL hands the old table over. So the picture is exactly that of the cut, with
+//! the mark away. FLUSHALL hands the old table over. Large values are opened instead and walked in slices of
+//! their own (`slices.rs`). So the picture is exactly that of the cut, with
 //! bounded memory, and it works in a browser.
 //!
 //! Invariant: outside a walk no entry is marked. A walk that nobody wants any more therefore goes on to
 //! its end without writing.
+
+use std::collections::VecDeque;
 
 use crate::rdb::{Attributes, Aux, Format, Writer};
 use crate::types::table::{Table, hash_bytes, passed};
@@ -17,9 +20,10 @@ use super::config::MaxmemoryPolicy;
 use super::entry::Entry;
 use super::eviction::AccessPolicy;
 use super::host::{Ask, SnapshotKind};
-use super::keyspace::{DbWalk, Keyspace};
+use super::keyspace::{DbWalk, Garbage, Keyspace};
 use super::rewrite;
 use super::server::Server;
+use super::slices::Opened;
 use super::time::Now;
 
 /// How far a snapshot is.
@@ -41,7 +45,7 @@ struct Detached {
 }
 
 /// What a walk turns entries into.
-enum Form {
+pub(super) enum Form {
     /// A snapshot.
     Rdb(Writer),
     /// Commands.
@@ -53,9 +57,18 @@ pub struct Walk {
     /// What it is for.
     pub kind: SnapshotKind,
     /// `None` once nobody wants the snapshot any more.
-    form: Option<Form>,
-    out: Vec<u8>,
+    pub(super) form: Option<Form>,
+    pub(super) out: Vec<u8>,
+    /// Entries that came in the middle of an opened value.
+    pub(super) aside: Vec<u8>,
+    /// The db that is selected at the end of what is written.
     selected: Option<usize>,
+    /// Large values under way.
+    pub(super) opened: VecDeque<Opened>,
+    /// The number of the last of them.
+    pub(super) last_opened: u32,
+    /// Values of more than so many bytes are opened.
+    pub(super) sliced_from: usize,
     /// Keys and keys with an expire time of each db at the cut.
     sizes: Vec<(usize, usize)>,
     detached: Vec<Detached>,
@@ -72,40 +85,64 @@ pub struct Walk {
 }
 
 impl Walk {
+    /// Selects a db for what is written next, aside or not.
+    pub(super) fn select(&mut self, as_db: usize, aside: bool) {
+        if self.selected.replace(as_db) == Some(as_db) {
+            return;
+        }
+        let (keys, expires) = self.sizes.get(as_db).copied().unwrap_or_default();
+        match (&mut self.form, aside) {
+            (Some(Form::Rdb(writer)), true) => writer.select_db_aside(as_db, keys, expires, &mut self.aside),
+            (Some(Form::Rdb(writer)), false) => writer.select_db(as_db, keys, expires, &mut self.out),
+            (Some(Form::Commands), true) => rewrite::select_db(as_db, &mut self.aside),
+            (Some(Form::Commands), false) => rewrite::select_db(as_db, &mut self.out),
+            (None, _) => {}
+        }
+    }
+
+    /// What the snapshot tells about an entry.
+    pub(super) fn attributes(&self, entry: &Entry) -> Attributes {
+        attributes(entry, self.policy, self.access)
+    }
+
     /// Takes one entry as it is now.
-    pub fn emit(&mut self, as_db: usize, entry: &Entry) {
-        let Some(form) = &mut self.form else { return };
-        let chosen = self.selected.replace(as_db) == Some(as_db);
-        match form {
-            Form::Rdb(writer) => {
-                if !chosen {
-                    let (keys, expires) = self.sizes.get(as_db).copied().unwrap_or_default();
-                    writer.select_db(as_db, keys, expires, &mut self.out);
-                }
-                let attributes = attributes(entry, self.policy, self.access);
+    fn emit(&mut self, as_db: usize, entry: &Entry) {
+        let aside = self.is_midway();
+        self.select(as_db, aside);
+        let attributes = self.attributes(entry);
+        match (&mut self.form, aside) {
+            (Some(Form::Rdb(writer)), true) => {
+                writer.entry_aside(entry.key(), entry.value(), &attributes, &mut self.aside);
+            }
+            (Some(Form::Rdb(writer)), false) => {
                 writer.entry(entry.key(), entry.value(), &attributes, &mut self.out);
             }
-            Form::Commands => {
-                if !chosen {
-                    rewrite::select_db(as_db, &mut self.out);
-                }
-                rewrite::entry(entry, &mut self.out);
-            }
+            (Some(Form::Commands), true) => rewrite::entry(entry, &mut self.aside),
+            (Some(Form::Commands), false) => rewrite::entry(entry, &mut self.out),
+            (None, _) => return,
         }
         self.keys_done += 1;
     }
 
+    /// Takes one entry of a db, as it is now or in slices.
+    fn take(&mut self, as_db: usize, db: usize, entry: &mut Entry) {
+        match self.slices(entry) {
+            true => self.open(as_db, db, entry),
+            false => self.emit(as_db, entry),
+        }
+    }
+
     /// Takes one entry that is about to change.
-    pub fn emit_early(&mut self, as_db: usize, entry: &Entry) {
-        let before = self.out.len();
-        self.emit(as_db, entry);
-        self.early_bytes += (self.out.len() - before) as u64;
+    pub fn take_early(&mut self, as_db: usize, db: usize, entry: &mut Entry) {
+        let before = self.out.len() + self.aside.len();
+        self.take(as_db, db, entry);
+        self.early_bytes += (self.out.len() + self.aside.len() - before) as u64;
     }
 
     /// Nobody wants the snapshot any more.
     pub fn cancel(&mut self) {
         self.form = None;
-        self.out = Vec::new();
+        (self.out, self.aside) = (Vec::new(), Vec::new());
     }
 
     /// Whether nobody wants the snapshot any more.
@@ -119,11 +156,15 @@ impl Walk {
     }
 
     /// One step through the tables that were handed over; false if there are none.
-    fn step_detached(&mut self, seed: u64) -> bool {
+    fn step_detached(&mut self, seed: u64, mut left_over: impl FnMut(Entry)) -> bool {
         let Some(mut part) = self.detached.pop() else { return false };
         for _ in 0..DETACHED_STEP {
             let Some(entry) = part.table.pop() else { return true };
-            if !entry.is_marked() && !passed(hash_bytes(seed, entry.key()), part.cursor) {
+            if entry.is_marked() || passed(hash_bytes(seed, entry.key()), part.cursor) {
+                left_over(entry);
+            } else if self.slices(&entry) {
+                self.open_taken(part.as_db, entry);
+            } else {
                 self.emit(part.as_db, &entry);
             }
         }
@@ -131,6 +172,9 @@ impl Walk {
         true
     }
 }
+
+/// Steps of a walk in one go, where they bring nothing to write.
+const STEPS: usize = 1024;
 
 /// Entries of a handed-over table taken in one step.
 const DETACHED_STEP: usize = 16;
@@ -171,7 +215,11 @@ impl Keyspace {
             kind,
             form: Some(form),
             out,
+            aside: Vec::new(),
             selected: None,
+            opened: VecDeque::new(),
+            last_opened: 0,
+            sliced_from: self.sliced_from,
             keys_total: sizes.iter().map(|(keys, _)| *keys as u64).sum(),
             sizes,
             detached: Vec::new(),
@@ -199,17 +247,17 @@ impl Keyspace {
         }
     }
 
-    /// Goes on with the walk until `budget` bytes are there. True at its end.
+    /// Goes on with the walk until `budget` bytes are there, or for a while. True at its end.
     fn step_walk(&mut self, budget: usize) -> bool {
         let seed = self.seed();
-        loop {
-            let Some(walk) = &mut self.walk else { return true };
-            if walk.out.len() >= budget {
+        for _ in 0..STEPS {
+            if self.walk.as_ref().is_some_and(|walk| walk.out.len() >= budget) {
                 return false;
             }
-            if walk.step_detached(seed) {
+            if self.step_opened() || self.step_detached(seed) {
                 continue;
             }
+            let Some(walk) = &mut self.walk else { return true };
             let selected = walk.selected;
             let pending = |db: &super::keyspace::Db| matches!(db.walk, DbWalk::Pending { .. });
             let in_turn =
@@ -225,12 +273,26 @@ impl Keyspace {
                     if entry.is_marked() {
                         entry.set_marked(false);
                     } else {
-                        walk.emit(as_db, entry);
+                        walk.take(as_db, next, entry);
                     }
                 },
             );
             db.walk = if cursor == 0 { DbWalk::Done } else { DbWalk::Pending { as_db, cursor } };
+            // Each entry is a cache miss: those of the next bucket come in while these are dealt with.
+            let ahead = db.table.peek(cursor, Entry::prefetch);
+            db.table.prefetch(ahead);
         }
+        false
+    }
+
+    /// One step through the tables that were handed over; false if there are none.
+    fn step_detached(&mut self, seed: u64) -> bool {
+        let Some(walk) = &mut self.walk else { return false };
+        walk.step_detached(seed, |entry| {
+            if entry.free_effort() > 1 {
+                self.garbage.push(Garbage::Value(entry.into_value()));
+            }
+        })
     }
 
     /// The whole keyspace as a snapshot, at once and apart from any walk.
@@ -256,6 +318,11 @@ impl Engine {
     pub fn export(&mut self, now: Now) -> Vec<u8> {
         self.begin(now);
         self.keyspace.whole_snapshot(&self.server)
+    }
+
+    /// Values of more than so many bytes are walked in slices by snapshots that begin from now on.
+    pub fn slice_values_from(&mut self, bytes: usize) {
+        self.keyspace.sliced_from = bytes;
     }
 
     /// Whether a snapshot is under way or about to begin.
@@ -340,7 +407,7 @@ impl Keyspace {
     /// One bucket of a cancelled walk. True at its end.
     fn step_cancelled(&mut self) -> bool {
         let seed = self.seed();
-        if self.walk.as_mut().is_some_and(|walk| walk.step_detached(seed)) {
+        if self.step_opened() || self.step_detached(seed) {
             return false;
         }
         for db in &mut self.dbs {

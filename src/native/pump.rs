@@ -203,6 +203,9 @@ impl Pump {
         let mut tokens = std::mem::take(&mut self.tokens);
         self.ready.take(cx.waker(), &mut tokens);
         let now = self.clock.now();
+        if tokens.iter().any(|token| matches!(token, Token::Connection(_))) {
+            self.storage.note_clients();
+        }
         for token in tokens.drain(..) {
             match token {
                 Token::Connection(slot) => {

@@ -48,112 +48,200 @@ fn listpack(bytes: impl Into<Vec<u8>>) -> Result<Listpack> {
 impl Builder<'_> {
     /// The value; `None` if it is a collection without elements, which Redis does not keep.
     pub fn value(&self, kind: u8, reader: &mut Reader) -> Result<Option<Value>> {
-        match kind {
-            kind::STRING => string(reader).map(Some),
-            kind::LIST | kind::LIST_ZIPLIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => {
-                let list = self.list(kind, reader)?;
-                Ok((!list.is_empty()).then(|| Value::List(Box::new(list))))
+        if kind == kind::STRING {
+            return string(reader).map(Some);
+        }
+        self.collection(kind, reader).map(kept)
+    }
+
+    /// A packed collection, or one in pieces that are all there.
+    fn collection(&self, kind: u8, reader: &mut Reader) -> Result<Value> {
+        Ok(match kind {
+            kind::LIST_ZIPLIST => {
+                let mut list = List::new();
+                list.append_listpack(ziplist(&reader.string()?)?);
+                list.try_convert(&self.limits.list);
+                Value::List(Box::new(list))
             }
-            kind::SET | kind::SET_INTSET | kind::SET_LISTPACK => {
-                let set = self.set(kind, reader)?;
-                Ok((!set.is_empty()).then(|| Value::Set(Box::new(set))))
-            }
-            kind::ZSET | kind::ZSET_2 | kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
-                let zset = self.zset(kind, reader)?;
-                Ok((!zset.is_empty()).then(|| Value::Zset(Box::new(zset))))
+            kind::SET_INTSET | kind::SET_LISTPACK => Value::Set(Box::new(self.packed_set(kind, reader)?)),
+            kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => Value::Zset(Box::new(self.packed_zset(kind, reader)?)),
+            _ if Growing::is_for(kind) => {
+                let mut growing = self.begin(kind, reader)?;
+                if growing.left > reader.left() as u64 {
+                    return Err(RdbErrorKind::Truncated);
+                }
+                while growing.left > 0 {
+                    self.element(&mut growing, reader)?;
+                }
+                self.end(growing)
             }
             _ => match kind::unsupported(kind) {
-                Some(name) => Err(RdbErrorKind::Unsupported(kind, name)),
-                None => {
-                    let hash = self.hash(kind, reader)?;
-                    Ok((!hash.is_empty()).then(|| Value::Hash(Box::new(hash))))
-                }
+                Some(name) => return Err(RdbErrorKind::Unsupported(kind, name)),
+                None => Value::Hash(Box::new(self.packed_hash_of(kind, reader)?)),
             },
-        }
+        })
     }
 
-    fn list(&self, kind: u8, reader: &mut Reader) -> Result<List> {
-        let limits = &self.limits.list;
-        let mut list = List::new();
-        if kind == kind::LIST_ZIPLIST {
-            list.append_listpack(ziplist(&reader.string()?)?);
-        } else {
-            for _ in 0..reader.count()? {
-                match kind {
-                    kind::LIST => list.push_back(&reader.string()?, limits),
-                    kind::LIST_QUICKLIST => list.append_listpack(ziplist(&reader.string()?)?),
-                    _ => match reader.number()? {
-                        container::PLAIN => match reader.string()? {
-                            empty if empty.is_empty() => return malformed("empty plain node of a quicklist"),
-                            element => list.append_plain(element.into()),
-                        },
-                        container::PACKED => list.append_listpack(listpack(reader.string()?)?),
-                        _ => return malformed("unknown container of a quicklist node"),
-                    },
-                }
-            }
-        }
-        list.try_convert(limits);
-        Ok(list)
-    }
-
-    fn set(&self, kind: u8, reader: &mut Reader) -> Result<Set> {
+    fn packed_set(&self, kind: u8, reader: &mut Reader) -> Result<Set> {
         let limits = &self.limits.set;
-        match kind {
-            kind::SET_INTSET => {
-                let bytes = reader.string()?.into_owned();
-                let ints = Intset::from_bytes(bytes).map_err(|_| RdbErrorKind::Malformed("invalid intset"))?;
-                Ok(Set::from_intset(ints, limits))
+        if kind == kind::SET_INTSET {
+            let bytes = reader.string()?.into_owned();
+            let ints = Intset::from_bytes(bytes).map_err(|_| RdbErrorKind::Malformed("invalid intset"))?;
+            return Ok(Set::from_intset(ints, limits));
+        }
+        let members = listpack(reader.string()?)?;
+        if members.count() > limits.pack.entries {
+            return self.unpacked_set(&members);
+        }
+        if has_duplicates(&members, 1) {
+            return malformed("duplicate set member");
+        }
+        Ok(Set::from_listpack(members, limits))
+    }
+
+    fn packed_zset(&self, kind: u8, reader: &mut Reader) -> Result<Zset> {
+        let limits = self.limits.zset;
+        let bytes = reader.string()?;
+        let pairs = if kind == kind::ZSET_ZIPLIST { ziplist(&bytes)? } else { listpack(bytes)? };
+        if pairs.count() / 2 > limits.entries {
+            return self.unpacked_zset(&pairs);
+        }
+        let zset = Zset::from_listpack(self.seed, pairs, limits);
+        zset.ok_or(RdbErrorKind::Malformed("invalid packed sorted set"))
+    }
+}
+
+/// A collection that is stored in pieces, on its way: a huge one is built as its pieces come in.
+pub(super) struct Growing {
+    kind: u8,
+    /// What expire times of fields are counted from.
+    base: Option<i64>,
+    /// How many pieces there are.
+    count: u64,
+    /// How many are to come.
+    pub left: u64,
+    value: Value,
+}
+
+impl Growing {
+    /// Whether values of this type are stored in pieces.
+    pub fn is_for(kind: u8) -> bool {
+        matches!(
+            kind,
+            kind::LIST
+                | kind::SET
+                | kind::ZSET
+                | kind::HASH
+                | kind::ZSET_2
+                | kind::LIST_QUICKLIST
+                | kind::LIST_QUICKLIST_2
+                | kind::HASH_TTL_PRE_GA
+                | kind::HASH_TTL
+        )
+    }
+}
+
+/// Pieces. A method that meets the end of the bytes may be called again with more of them.
+impl Builder<'_> {
+    /// Reads what stands before the pieces.
+    pub fn begin(&self, kind: u8, reader: &mut Reader) -> Result<Growing> {
+        // Expire times are counted from one before the first of them, so that 0 can mean none.
+        let base = if kind == kind::HASH_TTL { reader.millis()?.checked_sub(1) } else { Some(0) };
+        let count = reader.number()?;
+        let likely = usize::try_from(count).unwrap_or(usize::MAX);
+        let value = match kind {
+            kind::LIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => Value::List(Box::default()),
+            kind::SET => Value::Set(Box::default()),
+            kind::ZSET | kind::ZSET_2 => Value::Zset(Box::new(Zset::with_hint(self.seed, likely, 0, self.limits.zset))),
+            _ => {
+                let mut hash = Hash::new();
+                hash.expect(likely, &self.limits.hash);
+                Value::Hash(Box::new(hash))
             }
-            kind::SET_LISTPACK => {
-                let members = listpack(reader.string()?)?;
-                if members.count() > limits.pack.entries {
-                    return self.unpacked_set(&members);
+        };
+        Ok(Growing { kind, base, count, left: count, value })
+    }
+
+    /// Reads one piece.
+    pub fn element(&self, growing: &mut Growing, reader: &mut Reader) -> Result<()> {
+        let kind = growing.kind;
+        match &mut growing.value {
+            Value::List(list) => self.list_element(kind, list, reader)?,
+            Value::Set(set) => {
+                let limits = &self.limits.set;
+                let member = reader.string()?;
+                if growing.left == growing.count {
+                    let likely = usize::try_from(growing.count).unwrap_or(usize::MAX);
+                    **set = Set::with_hint(&member, likely, limits);
                 }
-                if has_duplicates(&members, 1) {
+                if !set.add(&member, limits) {
                     return malformed("duplicate set member");
                 }
-                Ok(Set::from_listpack(members, limits))
             }
-            _ => {
-                let count = reader.count()?;
-                let mut set = Set::new();
-                for n in 0..count {
-                    let member = reader.string()?;
-                    if n == 0 {
-                        set = Set::with_hint(&member, count, limits);
-                    }
-                    if !set.add(&member, limits) {
-                        return malformed("duplicate set member");
-                    }
+            Value::Zset(zset) => {
+                let member = reader.string()?;
+                let score = if kind == kind::ZSET { reader.text_score()? } else { reader.score()? };
+                if zset.insert(&member, score, self.limits.zset) != Change::Added {
+                    return malformed("duplicate sorted set member");
                 }
-                Ok(set)
             }
+            Value::Hash(hash) => self.field(kind, growing.base, hash, reader)?,
+            Value::Int(_) | Value::String(_) => {}
         }
+        growing.left -= 1;
+        Ok(())
     }
 
-    fn zset(&self, kind: u8, reader: &mut Reader) -> Result<Zset> {
-        let limits = self.limits.zset;
-        if matches!(kind, kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK) {
-            let bytes = reader.string()?;
-            let pairs = if kind == kind::ZSET_ZIPLIST { ziplist(&bytes)? } else { listpack(bytes)? };
-            if pairs.count() / 2 > limits.entries {
-                return self.unpacked_zset(&pairs);
-            }
-            let zset = Zset::from_listpack(self.seed, pairs, limits);
-            return zset.ok_or(RdbErrorKind::Malformed("invalid packed sorted set"));
+    fn list_element(&self, kind: u8, list: &mut List, reader: &mut Reader) -> Result<()> {
+        match kind {
+            kind::LIST => list.push_back(&reader.string()?, &self.limits.list),
+            kind::LIST_QUICKLIST => list.append_listpack(ziplist(&reader.string()?)?),
+            _ => match reader.number()? {
+                container::PLAIN => match reader.string()? {
+                    empty if empty.is_empty() => return malformed("empty plain node of a quicklist"),
+                    element => list.append_plain(element.into()),
+                },
+                container::PACKED => list.append_listpack(listpack(reader.string()?)?),
+                _ => return malformed("unknown container of a quicklist node"),
+            },
         }
-        let count = reader.count()?;
-        let mut zset = Zset::with_hint(self.seed, count, 0, limits);
-        for _ in 0..count {
-            let member = reader.string()?;
-            let score = if kind == kind::ZSET { reader.text_score()? } else { reader.score()? };
-            if zset.insert(&member, score, limits) != Change::Added {
-                return malformed("duplicate sorted set member");
-            }
-        }
-        Ok(zset)
+        Ok(())
     }
+
+    fn field(&self, kind: u8, base: Option<i64>, hash: &mut Hash, reader: &mut Reader) -> Result<()> {
+        let valkey = self.dialect == Dialect::Valkey;
+        let since_base = if kind == kind::HASH || valkey { 0 } else { reader.number()? };
+        let (field, value) = (reader.string()?, reader.string()?);
+        let expiry_ms = match since_base {
+            0 if kind != kind::HASH && valkey => Some(reader.millis()?).filter(|millis| *millis != VALKEY_NO_EXPIRY),
+            0 => None,
+            since => Some(base.and_then(|base| base.checked_add_unsigned(since)).unwrap_or(-1)),
+        };
+        let latest_ms = if valkey { i64::MAX } else { LATEST_FIELD_TTL_MS };
+        if expiry_ms.is_some_and(|expiry_ms| !(0..=latest_ms).contains(&expiry_ms)) {
+            return malformed("field expire time out of range");
+        }
+        let ttl = expiry_ms.map_or(FieldTtl::Clear, FieldTtl::At);
+        if !hash.set(&field, &value, ttl, &self.limits.hash) {
+            return malformed("duplicate hash field");
+        }
+        Ok(())
+    }
+
+    /// The value, once all pieces are there.
+    pub fn end(&self, growing: Growing) -> Value {
+        let mut value = growing.value;
+        if let Value::List(list) = &mut value {
+            list.try_convert(&self.limits.list);
+        }
+        value
+    }
+}
+
+/// The value, unless it is a collection without elements, which Redis does not keep.
+pub(super) fn kept(value: Value) -> Option<Value> {
+    let empty = !matches!(value, Value::Int(_) | Value::String(_)) && value.as_ref().piece_count() == 0;
+    (!empty).then_some(value)
 }
 
 fn string(reader: &mut Reader) -> Result<Value> {
@@ -166,18 +254,17 @@ fn string(reader: &mut Reader) -> Result<Value> {
 
 /// Hashes.
 impl Builder<'_> {
-    fn hash(&self, kind: u8, reader: &mut Reader) -> Result<Hash> {
+    fn packed_hash_of(&self, kind: u8, reader: &mut Reader) -> Result<Hash> {
         match kind {
             kind::HASH_ZIPMAP => self.packed_hash(zipmap(&reader.string()?)?, false),
             kind::HASH_ZIPLIST => self.packed_hash(ziplist(&reader.string()?)?, false),
             kind::HASH_LISTPACK => self.packed_hash(listpack(reader.string()?)?, false),
             kind::HASH_LISTPACK_TTL_PRE_GA => self.packed_hash(listpack(reader.string()?)?, true),
-            kind::HASH_LISTPACK_TTL => {
+            _ => {
                 // When the first field expires: a hint.
                 reader.millis()?;
                 self.packed_hash(listpack(reader.string()?)?, true)
             }
-            _ => self.field_by_field(kind, reader),
         }
     }
 
@@ -196,35 +283,6 @@ impl Builder<'_> {
         }
         let hash = if timed { Hash::from_triples(pack, limits) } else { Hash::from_pairs(&pack, limits) };
         hash.map_err(|_| RdbErrorKind::Malformed("invalid packed hash"))
-    }
-
-    fn field_by_field(&self, kind: u8, reader: &mut Reader) -> Result<Hash> {
-        let valkey = self.dialect == Dialect::Valkey;
-        // Expire times are counted from one before the first of them, so that 0 can mean none.
-        let base = if kind == kind::HASH_TTL { reader.millis()?.checked_sub(1) } else { Some(0) };
-        let count = reader.count()?;
-        let mut hash = Hash::new();
-        hash.expect(count, &self.limits.hash);
-        for _ in 0..count {
-            let since_base = if kind == kind::HASH || valkey { 0 } else { reader.number()? };
-            let (field, value) = (reader.string()?, reader.string()?);
-            let expiry_ms = match since_base {
-                0 if kind != kind::HASH && valkey => {
-                    Some(reader.millis()?).filter(|millis| *millis != VALKEY_NO_EXPIRY)
-                }
-                0 => None,
-                since => Some(base.and_then(|base| base.checked_add_unsigned(since)).unwrap_or(-1)),
-            };
-            let latest_ms = if valkey { i64::MAX } else { LATEST_FIELD_TTL_MS };
-            if expiry_ms.is_some_and(|expiry_ms| !(0..=latest_ms).contains(&expiry_ms)) {
-                return malformed("field expire time out of range");
-            }
-            let ttl = expiry_ms.map_or(FieldTtl::Clear, FieldTtl::At);
-            if !hash.set(&field, &value, ttl, &self.limits.hash) {
-                return malformed("duplicate hash field");
-            }
-        }
-        Ok(hash)
     }
 }
 

@@ -6,11 +6,11 @@
 use super::lzf::Compressor;
 use super::opcode::{Format, container, encoding, kind};
 use crate::types::hash::{Hash, Layout};
-use crate::types::list::{List, NodeRef};
+use crate::types::list::NodeRef;
 use crate::types::listpack::{IntBuf, canonical_int};
-use crate::types::set::{Set, View};
+use crate::types::set::View;
 use crate::types::value::ValueRef;
-use crate::types::zset::Zset;
+use crate::types::walk::Piece;
 
 /// Strings up to this length are not worth compressing.
 const COMPRESS_MIN: usize = 20;
@@ -52,51 +52,65 @@ impl Encoder {
         match value {
             ValueRef::Int(value) => self.int(value, out),
             ValueRef::String(bytes) => self.string(bytes, out),
-            ValueRef::List(list) => self.list(list, out),
-            ValueRef::Set(set) => self.set(set, out),
-            ValueRef::Zset(zset) => self.zset(zset, out),
+            ValueRef::List(_) => self.pieces(value, out),
+            ValueRef::Set(set) => match set.view() {
+                View::Intset(ints) => self.string(ints.as_bytes(), out),
+                View::Listpack(members) if self.format == Format::V12 => self.string(members.as_bytes(), out),
+                View::Listpack(_) | View::Large => self.pieces(value, out),
+            },
+            ValueRef::Zset(zset) => match zset.as_listpack() {
+                Some(pairs) => self.string(pairs.as_bytes(), out),
+                None => self.pieces(value, out),
+            },
             ValueRef::Hash(hash) => self.hash(hash, out),
         }
     }
 
-    fn list(&mut self, list: &List, out: &mut Vec<u8>) {
-        length(list.node_count() as u64, out);
-        for node in list.nodes() {
-            match node {
-                NodeRef::Plain(element) => {
-                    length(container::PLAIN, out);
-                    self.string(element, out);
+    /// Appends what comes before the pieces of a collection that is written in pieces: their number, and the
+    /// time that expire times of fields are counted from, which is returned.
+    pub fn start(&mut self, value: ValueRef, out: &mut Vec<u8>) -> Option<i64> {
+        let first = match value {
+            ValueRef::Hash(hash) => hash.min_expiry(),
+            _ => None,
+        };
+        if let Some(first) = first {
+            out.extend_from_slice(&first.to_le_bytes());
+        }
+        length(value.piece_count() as u64, out);
+        first
+    }
+
+    /// Appends a piece of a collection; `first` is what [`Encoder::start`] returned.
+    pub fn piece(&mut self, piece: Piece, first: Option<i64>, out: &mut Vec<u8>) {
+        match piece {
+            Piece::Node(NodeRef::Plain(element)) => {
+                length(container::PLAIN, out);
+                self.string(element, out);
+            }
+            Piece::Node(NodeRef::Packed(pack)) => {
+                length(container::PACKED, out);
+                self.string(pack.as_bytes(), out);
+            }
+            Piece::Member(member) => self.string(member.bytes(&mut IntBuf::new()), out),
+            Piece::Scored(member, score) => {
+                self.string(member.bytes(&mut IntBuf::new()), out);
+                out.extend_from_slice(&score.to_le_bytes());
+            }
+            Piece::Field(field) => {
+                if let Some(first) = first {
+                    // Counted from one before the first, so that 0 can mean none.
+                    let since = field.expiry_ms.map_or(0, |expiry_ms| expiry_ms.abs_diff(first) + 1);
+                    length(since, out);
                 }
-                NodeRef::Packed(pack) => {
-                    length(container::PACKED, out);
-                    self.string(pack.as_bytes(), out);
-                }
+                self.string(field.name.bytes(&mut IntBuf::new()), out);
+                self.string(field.value.bytes(&mut IntBuf::new()), out);
             }
         }
     }
 
-    fn set(&mut self, set: &Set, out: &mut Vec<u8>) {
-        match set.view() {
-            View::Intset(ints) => return self.string(ints.as_bytes(), out),
-            View::Listpack(members) if self.format == Format::V12 => return self.string(members.as_bytes(), out),
-            View::Listpack(_) | View::Large => {}
-        }
-        length(set.len() as u64, out);
-        for member in set.iter() {
-            self.string(member.bytes(&mut IntBuf::new()), out);
-        }
-    }
-
-    fn zset(&mut self, zset: &Zset, out: &mut Vec<u8>) {
-        if let Some(pairs) = zset.as_listpack() {
-            return self.string(pairs.as_bytes(), out);
-        }
-        length(zset.len() as u64, out);
-        // From the highest score down, as Redis does: its skiplist then inserts at the head.
-        for (member, score) in zset.range(0..usize::MAX, true) {
-            self.string(member.bytes(&mut IntBuf::new()), out);
-            out.extend_from_slice(&score.to_le_bytes());
-        }
+    fn pieces(&mut self, value: ValueRef, out: &mut Vec<u8>) {
+        let first = self.start(value, out);
+        value.pieces(|piece| self.piece(piece, first, out));
     }
 
     /// Appends an integer as the string of its digits.
@@ -206,24 +220,14 @@ impl Encoder {
 
     fn hash(&mut self, hash: &Hash, out: &mut Vec<u8>) {
         let first = hash.min_expiry();
-        if let Some(first) = first {
-            out.extend_from_slice(&first.to_le_bytes());
-        }
-        if let Some(pack) = hash.to_listpack()
-            && (hash.layout() == Layout::Pairs || first.is_some())
-        {
-            return self.string(pack.as_bytes(), out);
-        }
-        let (mut name, mut value) = (IntBuf::new(), IntBuf::new());
-        length(hash.len() as u64, out);
-        for field in hash.iter() {
-            if let Some(first) = first {
-                // Counted from one before the first, so that 0 can mean none.
-                let since = field.expiry_ms.map_or(0, |expiry_ms| expiry_ms.abs_diff(first) + 1);
-                length(since, out);
+        match hash.to_listpack() {
+            Some(pack) if hash.layout() == Layout::Pairs || first.is_some() => {
+                if let Some(first) = first {
+                    out.extend_from_slice(&first.to_le_bytes());
+                }
+                self.string(pack.as_bytes(), out);
             }
-            self.string(field.name.bytes(&mut name), out);
-            self.string(field.value.bytes(&mut value), out);
+            _ => self.pieces(ValueRef::Hash(hash), out),
         }
     }
 }

@@ -4,12 +4,13 @@
 //! item goes to the [`Sink`] at once. How it is cut into chunks changes nothing. It knows no time: expired
 //! keys and fields are handed over as they stand. Redis' counterpart: `rdbLoadRio`.
 
-use super::build::{Builder, Limits};
+use super::build::{Builder, Growing, Limits, kept};
 use super::crc64::Crc64;
 use super::error::{RdbError, RdbErrorKind};
 use super::opcode::{Dialect, kind, op};
-use super::read::{Reader, Result};
+use super::read::{Reader, Result, Text};
 use super::scan::Scan;
+use crate::types::listpack::canonical_int;
 use crate::types::value::Value;
 
 /// What stands beside a key and its value.
@@ -81,6 +82,15 @@ pub trait Sink {
     /// It cannot be kept, for instance because the key was there already.
     fn entry(&mut self, entry: Entry<'_>) -> std::result::Result<(), String>;
 
+    /// A key and its value, a string, which may be an integer as text.
+    ///
+    /// # Errors
+    /// As [`Sink::entry`].
+    fn string(&mut self, key: &[u8], bytes: &[u8], attributes: Attributes) -> std::result::Result<(), String> {
+        let value = canonical_int(bytes).map_or_else(|| Value::String(bytes.to_vec()), Value::Int);
+        self.entry(Entry { key, value, attributes })
+    }
+
     /// Something was passed over.
     fn note(&mut self, note: Note<'_>) {
         let _ = note;
@@ -88,7 +98,6 @@ pub trait Sink {
 }
 
 /// A snapshot on its way in.
-#[derive(Clone, Debug)]
 pub struct Loader {
     limits: Limits,
     verify: bool,
@@ -99,11 +108,20 @@ pub struct Loader {
     held: Vec<u8>,
     /// How far the item has been walked.
     scan: Option<Scan>,
+    /// A value whose pieces are coming in.
+    growing: Option<Growth>,
     /// Bytes used up before `held`.
     offset: u64,
     sum: Crc64,
     /// What is already known of the next key.
     attributes: Attributes,
+}
+
+/// A value on its way in, piece by piece.
+struct Growth {
+    key: Vec<u8>,
+    seed: u64,
+    value: Growing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +150,7 @@ impl Loader {
             dialect: Dialect::Redis,
             held: Vec::new(),
             scan: None,
+            growing: None,
             offset: 0,
             sum: Crc64::new(),
             attributes: Attributes::default(),
@@ -150,14 +169,23 @@ impl Loader {
                 break;
             }
             let mut held = std::mem::take(&mut self.held);
-            held.extend_from_slice(piece);
-            let used = self.run(&held, sink)?;
+            // A whole piece is looked at where it lies.
+            let aside = !held.is_empty();
+            if aside {
+                held.extend_from_slice(piece);
+            }
+            let looked_at = if aside { &held[..] } else { piece };
+            let used = self.run(looked_at, sink)?;
             taken += piece.len();
             if self.is_done() {
-                taken -= held.len() - used;
+                taken -= looked_at.len() - used;
                 break;
             }
-            held.drain(..used);
+            if aside {
+                held.drain(..used);
+            } else {
+                held.extend_from_slice(&piece[used..]);
+            }
             if used > 0 && held.capacity() > 2 * PIECE {
                 held.shrink_to(2 * PIECE);
             }
@@ -187,9 +215,14 @@ impl Loader {
         Err(RdbError { kind: RdbErrorKind::Truncated, offset: self.offset + self.held.len() as u64, key: None })
     }
 
+    /// The error for something that could not be kept after all.
+    pub fn refusal(&self, reason: String) -> RdbError {
+        self.error(RdbErrorKind::Refused(reason), 0)
+    }
+
     /// Uses up all that is complete; returns how many bytes.
     fn run(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
-        let mut at = 0;
+        let (mut at, mut summed) = (0, 0);
         while !self.is_done() {
             let rest = &bytes[at..];
             let stage = self.stage;
@@ -201,13 +234,22 @@ impl Loader {
             if used == 0 {
                 break;
             }
-            if self.verify && stage != Stage::Checksum {
-                self.sum.update(&rest[..used]);
-            }
             self.offset += used as u64;
             at += used;
+            if self.stage == Stage::Checksum && stage != Stage::Checksum {
+                self.add(&bytes[summed..at]);
+                summed = bytes.len();
+            }
         }
+        self.add(bytes.get(summed..at).unwrap_or_default());
         Ok(at)
+    }
+
+    /// Sums what has been used up: in long runs, which is faster.
+    fn add(&mut self, bytes: &[u8]) {
+        if self.verify {
+            self.sum.update(bytes);
+        }
     }
 
     fn error(&self, kind: RdbErrorKind, at: usize) -> RdbError {
@@ -238,7 +280,16 @@ impl Loader {
     }
 
     fn item(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        if let Some(growth) = self.growing.take() {
+            return self.grow(growth, bytes, 0, sink);
+        }
         let Some(&first) = bytes.first() else { return Ok(0) };
+        if first == kind::STRING {
+            return self.string(bytes, sink);
+        }
+        if Growing::is_for(first) && Scan::new(first, self.dialect).is_ok() {
+            return self.begin_growing(first, bytes, sink);
+        }
         let mut scan = match self.scan.take() {
             Some(scan) => scan,
             None => Scan::new(first, self.dialect).map_err(|kind| self.error(kind, 0))?,
@@ -254,6 +305,85 @@ impl Loader {
             self.opcode(first, &mut reader, sink).map_err(|kind| self.error(kind, 1 + reader.at()))?;
         }
         Ok(len)
+    }
+
+    /// A key with a string.
+    fn string(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let mut reader = Reader::new(&bytes[1..]);
+        let key = match reader.string() {
+            Ok(key) => key,
+            Err(RdbErrorKind::Truncated) => return Ok(0),
+            Err(kind) => return Err(self.error(kind, 1 + reader.at())),
+        };
+        let done = match reader.text() {
+            Ok(text) => {
+                let attributes = std::mem::take(&mut self.attributes);
+                let done = match text {
+                    Text::Int(value) => sink.entry(Entry { key: &key, value: Value::Int(value), attributes }),
+                    Text::Bytes(bytes) => sink.string(&key, &bytes, attributes),
+                };
+                done.map_err(RdbErrorKind::Refused)
+            }
+            Err(RdbErrorKind::Truncated) => return Ok(0),
+            Err(error) => Err(error),
+        };
+        done.map_err(|kind| RdbError { key: Some(key[..].into()), ..self.error(kind, 1 + reader.at()) })?;
+        Ok(1 + reader.at())
+    }
+
+    /// Begins a value that is stored in pieces.
+    fn begin_growing(&mut self, kind: u8, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let mut reader = Reader::new(&bytes[1..]);
+        let builder = |seed| Builder { limits: &self.limits, dialect: self.dialect, seed };
+        let mut begin = |reader: &mut Reader| {
+            let key = reader.string()?.into_owned();
+            // The seed is drawn once, however the bytes are cut.
+            builder(0).begin(kind, &mut reader.clone())?;
+            let seed = sink.seed();
+            Ok(Growth { key, seed, value: builder(seed).begin(kind, reader)? })
+        };
+        match begin(&mut reader) {
+            Ok(growth) => self.grow(growth, bytes, 1 + reader.at(), sink),
+            Err(RdbErrorKind::Truncated) => Ok(0),
+            Err(kind) => Err(self.error(kind, 1 + reader.at())),
+        }
+    }
+
+    /// Takes the pieces that are there, from a place on; returns where it has come to.
+    fn grow(
+        &mut self,
+        mut growth: Growth,
+        bytes: &[u8],
+        from: usize,
+        sink: &mut impl Sink,
+    ) -> std::result::Result<usize, RdbError> {
+        let builder = Builder { limits: &self.limits, dialect: self.dialect, seed: growth.seed };
+        let mut reader = Reader::new(&bytes[from..]);
+        let mut used = from;
+        let mut done = Ok(());
+        while growth.value.left > 0 && done.is_ok() {
+            match builder.element(&mut growth.value, &mut reader) {
+                Ok(()) => used = from + reader.at(),
+                Err(RdbErrorKind::Truncated) => {
+                    self.growing = Some(growth);
+                    return Ok(used);
+                }
+                Err(error) => done = Err(error),
+            }
+        }
+        let Growth { key, value, .. } = growth;
+        if done.is_ok() {
+            let attributes = std::mem::take(&mut self.attributes);
+            done = match kept(builder.end(value)) {
+                Some(value) => sink.entry(Entry { key: &key, value, attributes }).map_err(RdbErrorKind::Refused),
+                None => {
+                    sink.note(Note::EmptyKey(&key));
+                    Ok(())
+                }
+            };
+        }
+        done.map_err(|kind| RdbError { key: Some(key.into()), ..self.error(kind, from + reader.at()) })?;
+        Ok(used)
     }
 
     fn entry(&mut self, kind: u8, reader: &mut Reader, sink: &mut impl Sink) -> std::result::Result<(), RdbError> {

@@ -14,6 +14,10 @@ pub const MAX_RATIO: usize = 88;
 const MAX_LITERAL: usize = 32;
 /// Longest repetition of one instruction.
 const MAX_REPEAT: usize = 264;
+/// After so many bytes (a power of two) without a repetition one place in two is looked up, and so on.
+const SKIP_SHIFT: usize = 4;
+/// Places left out at most.
+const MAX_SKIP: usize = 7;
 /// Farthest distance back.
 const MAX_DISTANCE: usize = 8192;
 
@@ -55,7 +59,9 @@ impl Compressor {
                 _ => 0,
             };
             if length < 3 {
-                at += 1;
+                // Where nothing has repeated for a while, nothing will: look less often. Strings that cannot be
+                // compressed are what a snapshot would spend half of its time on.
+                at += 1 + ((at - literal) >> SKIP_SHIFT).min(MAX_SKIP);
                 continue;
             }
             put_literals(&input[literal..at], out);

@@ -34,4 +34,4 @@ pub use error::{RdbError, RdbErrorKind};
 pub use head::{Aux, ReplicationAux};
 pub use load::{Attributes, Entry, Loader, Note, Sink};
 pub use opcode::Format;
-pub use write::Writer;
+pub use write::{ValueHead, Writer};

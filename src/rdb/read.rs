@@ -107,26 +107,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A number of things that are to come, each of one byte at least: more than that many bytes must be
-    /// left.
-    pub fn count(&mut self) -> Result<usize> {
-        let count = self.number()?;
-        match usize::try_from(count) {
-            Ok(count) if count <= self.left() => Ok(count),
-            _ => Err(RdbErrorKind::Truncated),
-        }
-    }
-
     fn byte_len(&mut self) -> Result<usize> {
         let len = self.number()?;
-        usize::try_from(len).map_err(|_| RdbErrorKind::TooLong(len))
+        size(len)
     }
 
-    /// A string in any encoding.
+    /// A string in any encoding. The place stays at its first byte if it is wrong.
+    #[inline]
     pub fn text(&mut self) -> Result<Text<'a>> {
+        let start = self.at;
+        let text = self.text_here();
+        if text.is_err() {
+            self.at = start;
+        }
+        text
+    }
+
+    #[inline]
+    fn text_here(&mut self) -> Result<Text<'a>> {
         let encoding = match self.length()? {
             Length::Plain(len) => {
-                let len = usize::try_from(len).map_err(|_| RdbErrorKind::TooLong(len))?;
+                let len = size(len)?;
                 return self.take(len).map(|bytes| Text::Bytes(Cow::Borrowed(bytes)));
             }
             Length::Encoded(encoding) => encoding,
@@ -173,6 +174,11 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// No allocation is larger, so nothing longer can ever be loaded.
+fn size(len: u64) -> Result<usize> {
+    isize::try_from(len).map(|len| len as usize).map_err(|_| RdbErrorKind::TooLong(len))
 }
 
 fn not_nan(score: f64) -> Result<f64> {

@@ -381,7 +381,7 @@ fn says_what_is_wrong_and_where() {
         (b"\x2a", "unknown opcode or type 42 at offset 9"),
         (b"\xfe\x10", "no db 16 at offset 11"),
         (b"\x00\x01k\x01v\x00\x01k\x01v", "key 'k': duplicate key at offset 19"),
-        (b"\x00\x01k\xc4", "unknown string encoding at offset 12"),
+        (b"\x00\x01k\xc4", "key 'k': unknown string encoding at offset 12"),
         (b"\x14\x01k\x01x", "key 'k': invalid listpack at offset 14"),
         (b"\xf7\x01\x02\x02\x09", "unknown opcode in data of a module at offset 13"),
         (b"\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff", "length 18446744073709551615 is too large at offset 10"),

@@ -433,6 +433,35 @@ impl Hash {
     }
 }
 
+/// Walks in slices, exact under changes: see `types/walk.rs`.
+impl Hash {
+    pub(super) fn walker(&self) -> Option<u32> {
+        match self.0.view() {
+            View::Pairs(_) | View::Triples(_) => None,
+            View::Large(large) => large.walker(),
+        }
+    }
+
+    pub(super) fn begin_walk(&mut self, id: u32) {
+        if let ViewMut::Large(large) = self.0.view_mut() {
+            large.begin_walk(id);
+        }
+    }
+
+    pub(super) fn step_walk(&mut self, f: impl FnMut(Field)) -> bool {
+        match self.0.view_mut() {
+            ViewMut::Pairs(_) | ViewMut::Triples(_) => true,
+            ViewMut::Large(large) => large.step_walk(f),
+        }
+    }
+
+    pub(super) fn end_walk(&mut self) {
+        if let ViewMut::Large(large) = self.0.view_mut() {
+            large.end_walk();
+        }
+    }
+}
+
 /// All fields of a hash.
 pub enum Iter<'a> {
     /// Of a packed one.

@@ -15,6 +15,7 @@ mod quicklist;
 #[cfg(test)]
 mod tests;
 mod uniform;
+mod walk;
 
 use super::listpack::{Item, Listpack, Needle};
 pub use iter::Iter;
@@ -199,6 +200,10 @@ impl List {
         let Repr::Quick(quick) = &mut self.repr else {
             return;
         };
+        // One that is walked keeps its form until the walk has ended.
+        if quick.walker().is_some() {
+            return;
+        }
         if quick.len() == 0 {
             *self = List::new();
             return;
@@ -456,6 +461,35 @@ impl List {
                 let last = quick.nodes().len().checked_sub(1)?;
                 quick.take_node(last).map(|node| node.count())
             }
+        }
+    }
+}
+
+/// Walks in slices, exact under changes: see `types/walk.rs`.
+impl List {
+    pub(super) fn walker(&self) -> Option<u32> {
+        match &self.repr {
+            Repr::Packed(_) => None,
+            Repr::Quick(quick) => quick.walker(),
+        }
+    }
+
+    pub(super) fn begin_walk(&mut self, id: u32) {
+        if let Repr::Quick(quick) = &mut self.repr {
+            quick.begin_walk(id);
+        }
+    }
+
+    pub(super) fn step_walk(&mut self, f: impl FnMut(NodeRef)) -> bool {
+        match &mut self.repr {
+            Repr::Packed(_) => true,
+            Repr::Quick(quick) => quick.step_walk(f),
+        }
+    }
+
+    pub(super) fn end_walk(&mut self) {
+        if let Repr::Quick(quick) = &mut self.repr {
+            quick.end_walk();
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod set;
 pub mod table;
 pub mod thin;
 pub mod value;
+pub mod walk;
 pub mod zset;
 
 /// When a packed collection turns into its large form: the limits of one type.

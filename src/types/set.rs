@@ -12,6 +12,7 @@ use crate::types::listpack::{IntBuf, Item, Listpack, canonical_int};
 use crate::types::sample::{Selection, below};
 use crate::types::table::{self, Entry, Table, hash_bytes};
 use crate::types::thin::ThinBytes;
+use crate::types::walk::{TableWalk, Walking};
 
 /// When a set changes its form, and what its table is seeded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +53,38 @@ struct Large {
     /// Heap bytes of all members.
     member_bytes: usize,
     seed: u64,
+    walk: Walking<TableWalk<ThinBytes>>,
 }
 
 impl Large {
     fn new(seed: u64) -> Large {
-        Large { table: Table::new(), member_bytes: 0, seed }
+        Large { table: Table::new(), member_bytes: 0, seed, walk: Walking::NONE }
+    }
+
+    /// What has this hash is about to come or to go: a walk may want to keep it.
+    #[inline]
+    fn before_change(&mut self, hash: u64) {
+        let seed = self.seed;
+        if let Some(walk) = self.walk.get_mut() {
+            walk.keep(&self.table, hash, |member| hash_bytes(seed, member));
+        }
+    }
+
+    fn step_walk(&mut self, mut f: impl FnMut(Item)) -> bool {
+        let seed = self.seed;
+        let Some(walk) = self.walk.get_mut() else { return true };
+        let done = walk.step(&self.table, |member| hash_bytes(seed, member), |member| f(Item::Bytes(member)));
+        if done {
+            self.walk.end();
+        }
+        done
     }
 
     fn add(&mut self, member: &[u8]) -> bool {
         let seed = self.seed;
-        match self.table.entry(hash_bytes(seed, member), |other| **other == *member) {
+        let hash = hash_bytes(seed, member);
+        self.before_change(hash);
+        match self.table.entry(hash, |other| **other == *member) {
             Entry::Occupied(_) => false,
             Entry::Vacant(place) => {
                 let member = ThinBytes::new(member);
@@ -73,7 +96,9 @@ impl Large {
     }
 
     fn remove(&mut self, member: &[u8]) -> bool {
-        let removed = self.table.remove(hash_bytes(self.seed, member), |other| **other == *member);
+        let hash = hash_bytes(self.seed, member);
+        self.before_change(hash);
+        let removed = self.table.remove(hash, |other| **other == *member);
         if let Some(member) = &removed {
             self.member_bytes -= member.heap_bytes();
         }
@@ -335,6 +360,7 @@ impl Set {
                 let member = large.table.random(random)?;
                 let hash = hash_bytes(large.seed, member);
                 let address = member.as_ptr();
+                large.before_change(hash);
                 let member = large.table.remove(hash, |other| other.as_ptr() == address)?;
                 large.member_bytes -= member.heap_bytes();
                 Some(f(Item::Bytes(&member)))
@@ -344,12 +370,14 @@ impl Set {
 
     /// Removes `count` different random members (all, if there are fewer), showing each to `f`.
     pub fn pop_many(&mut self, count: usize, random: &mut impl FnMut() -> u64, mut f: impl FnMut(Item)) {
-        if count >= self.len() {
+        // One that is walked keeps its form until the walk has ended.
+        if count >= self.len() && self.walker().is_none() {
             self.iter().for_each(f);
             *self = Set::new();
             return;
         }
-        let mut selection = Selection::new(count, self.len());
+        let len = self.len();
+        let mut selection = Selection::new(count, len);
         match &mut self.0 {
             Form::Intset(ints) => {
                 let mut chosen = Vec::with_capacity(count);
@@ -371,7 +399,7 @@ impl Set {
                 }
             }
             Form::Large(_) => {
-                for _ in 0..count {
+                for _ in 0..count.min(len) {
                     self.pop(random(), &mut f);
                 }
             }
@@ -386,6 +414,32 @@ impl Set {
                 *self = Set::new();
                 false
             }
+        }
+    }
+
+    pub(super) fn walker(&self) -> Option<u32> {
+        match &self.0 {
+            Form::Large(large) => large.walk.get().map(|walk| walk.id),
+            _ => None,
+        }
+    }
+
+    pub(super) fn begin_walk(&mut self, id: u32) {
+        if let Form::Large(large) = &mut self.0 {
+            large.walk.begin(TableWalk::new(id));
+        }
+    }
+
+    pub(super) fn step_walk(&mut self, f: impl FnMut(Item)) -> bool {
+        match &mut self.0 {
+            Form::Large(large) => large.step_walk(f),
+            _ => true,
+        }
+    }
+
+    pub(super) fn end_walk(&mut self) {
+        if let Form::Large(large) = &mut self.0 {
+            large.walk.end();
         }
     }
 

@@ -453,6 +453,17 @@ impl<T> Table<T> {
         self.locate(hash, eq).map(|(line, i)| unsafe { &*line.entry(i) })
     }
 
+    /// Shows all entries with this hash.
+    pub fn alike(&self, hash: u64, rehash: impl Fn(&T) -> u64, mut f: impl FnMut(&T)) {
+        // The search never finds what it looks for, so it sees everything that may be it.
+        self.find(hash, |entry| {
+            if rehash(entry) == hash {
+                f(entry);
+            }
+            false
+        });
+    }
+
     /// The same, to be changed; its hash must stay what it is.
     #[inline]
     pub fn find_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
@@ -490,6 +501,21 @@ impl<T> Table<T> {
             self.merge();
         }
         Some(entry)
+    }
+
+    /// Makes an empty table as large as it will be with `n` entries: then they need not be moved about while
+    /// they come. The other operations expect a table that is not much too large: see [`Table::settle`].
+    pub fn reserve(&mut self, n: usize) {
+        while self.len == 0 && 2 * n > self.buckets * Self::LOAD_HIGH {
+            self.add_bucket();
+        }
+    }
+
+    /// Makes a table smaller that [`Table::reserve`] has made larger than its entries need.
+    pub fn settle(&mut self) {
+        while self.buckets > 1 && 2 * self.len < (self.buckets - 1) * Self::LOAD_LOW {
+            self.merge();
+        }
     }
 
     /// Takes any entry out, the cheapest: for taking a table apart piece by piece.
@@ -573,6 +599,17 @@ impl<T> Table<T> {
         };
         let start = (bucket as u64).reverse_bits();
         start.wrapping_add(range).reverse_bits()
+    }
+
+    /// Shows the entries of the bucket's first line that a scan at `cursor` would visit next, and gives the
+    /// cursor behind it: for asking early for memory.
+    pub fn peek(&self, cursor: u64, mut f: impl FnMut(&T)) -> u64 {
+        if self.len == 0 {
+            return 0;
+        }
+        let bucket = self.bucket_of(cursor);
+        self.chain(bucket).take(Line::<T>::SLOTS).for_each(&mut f);
+        self.after(bucket)
     }
 
     /// Like [`scan`](Self::scan), with entries that may be changed; their hashes must stay what they are.

@@ -97,7 +97,7 @@ fn micros(ns: u64) -> String {
 }
 
 /// A Markdown table that is readable as text, too.
-fn table(head: &[String], rows: &[Vec<String>]) -> String {
+pub fn table(head: &[String], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| &row[column]).chain([&head[column]]);
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(2)

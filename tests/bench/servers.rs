@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use haversack::resp::{Value, encode_command};
 
 use crate::load::Replies;
-use crate::sys;
+use crate::{persistence, sys};
 
 /// One that can be measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,11 +90,26 @@ fn variable(name: &str) -> Result<String, String> {
 impl Server {
     /// Starts a server and waits until it answers.
     pub fn start(kind: Kind, cores: Cores) -> Result<Server, String> {
+        sys::pin(cores.server);
+        let server = Server::spawn(kind, None);
+        sys::pin(cores.generator);
+        server.and_then(Server::ready)
+    }
+
+    /// Starts a server that may use all cores, and has this file to load.
+    pub fn start_free(kind: Kind, cores: Cores, dump: Option<&Path>) -> Result<Server, String> {
+        persistence::on_all_cores(cores, || Server::spawn(kind, dump)).and_then(Server::ready)
+    }
+
+    fn spawn(kind: Kind, dump: Option<&Path>) -> Result<Server, String> {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
         let port = listener.local_addr().map_err(|error| error.to_string())?.port();
         drop(listener);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        if let Some(dump) = dump {
+            fs::hard_link(dump, folder.join("dump.rdb")).map_err(|error| error.to_string())?;
+        }
         let mut command = match kind {
             Kind::Haversack => Command::new(variable("HAVERSACK_SERVER")?),
             Kind::Valkey => Command::new(variable("HAVERSACK_VALKEY9")?),
@@ -112,13 +127,36 @@ impl Server {
         }
         let log = fs::File::create(folder.join("log")).map_err(|error| error.to_string())?;
         command.stdin(Stdio::null()).stderr(log.try_clone().map_err(|error| error.to_string())?).stdout(log);
-        sys::pin(cores.server);
-        let child = command.spawn();
-        sys::pin(cores.generator);
-        let child = child.map_err(|error| format!("{}: {error}", kind.name()))?;
-        let server = Server { kind, port, child, folder };
-        server.wait_until_ready()?;
-        Ok(server)
+        let child = command.spawn().map_err(|error| format!("{}: {error}", kind.name()))?;
+        Ok(Server { kind, port, child, folder })
+    }
+
+    fn ready(self) -> Result<Server, String> {
+        self.wait_until_ready()?;
+        Ok(self)
+    }
+
+    /// Its data folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Bytes of memory that it and its children take together; what they share counts once.
+    pub fn family_bytes(&self) -> Result<u64, String> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        // What is resident in one process alone is cheap to ask for, and asking does not disturb it.
+        if children.trim().is_empty() {
+            let statm = fs::read_to_string(format!("/proc/{pid}/statm")).map_err(|error| error.to_string())?;
+            let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+            return pages.map(|pages| pages * 4096).ok_or_else(|| "statm tells no pages".to_owned());
+        }
+        let share = |pid: &str| {
+            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+            let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap_or_default().to_owned();
+            line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+        };
+        Ok(share(&pid.to_string()) + children.split_whitespace().map(share).sum::<u64>())
     }
 
     fn wait_until_ready(&self) -> Result<(), String> {

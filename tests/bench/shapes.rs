@@ -70,7 +70,8 @@ pub fn value(rng: &mut Rng) -> String {
     format!("{:016x}", rng.next())
 }
 
-fn long_value(rng: &mut Rng, bytes: usize) -> String {
+/// So many characters, hardly to be compressed.
+pub fn long_value(rng: &mut Rng, bytes: usize) -> String {
     (0..bytes.div_ceil(16)).map(|_| value(rng)).collect::<String>()[..bytes].to_owned()
 }
 

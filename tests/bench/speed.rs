@@ -9,6 +9,7 @@
 
 mod histogram;
 mod load;
+mod persistence;
 mod picture;
 mod report;
 mod servers;
@@ -28,11 +29,15 @@ use servers::{Client, Cores, Kind, Server};
 use shapes::{ITEMS, Shape};
 
 const HELP: &str = "\
-Usage: pkg-scripts/bench [OPTION...] [NAME...]
+Usage: pkg-scripts/bench [persistence] [OPTION...] [NAME...]
 
 Measures the server beside Valkey 9.1 and Redis 8.2 and writes results.md and results.svg.
 A NAME is a shape or an item, or a part of some names, such as \"GET P16\", \"zset\" or \"string 16\"; without one, all
 of them are measured.
+
+With the word persistence in front it measures instead what BGSAVE costs while it runs and how long loading takes,
+with 2 million keys, a hash and a list of 5 million elements and others; a NAME is a part of what stands in the table,
+--percent N takes so many percent of the data, --rounds N loads so often.
 
   --rounds N          rounds of each shape (default 7)
   --seconds S         length of one server's turn in a round (default 0.4)
@@ -64,6 +69,7 @@ struct Options {
     memory: bool,
     flat: bool,
     quick: bool,
+    percent: u64,
     list: bool,
     commit: bool,
     out: PathBuf,
@@ -82,6 +88,7 @@ impl Options {
             memory: true,
             flat: false,
             quick: false,
+            percent: 100,
             list: false,
             commit: false,
             out: default_out(),
@@ -97,6 +104,7 @@ impl Options {
                 "--connections" => options.connections = number::<usize>(next()?)?.max(1),
                 "--servers" => options.kinds = kinds(&next()?)?,
                 "--items" => options.items = number::<u64>(next()?)?.max(1000),
+                "--percent" => options.percent = number::<u64>(next()?)?.clamp(1, 1000),
                 "--no-memory" => options.memory = false,
                 "--no-speed" => options.speed = false,
                 "--flat" => options.flat = true,
@@ -155,6 +163,10 @@ fn main() -> ExitCode {
             print!("{HELP}");
             Ok(())
         }
+        Some("persistence") => {
+            args.next();
+            Options::parse(args).and_then(|options| persistence(&options))
+        }
         _ => Options::parse(args).and_then(|options| bench(&options)),
     };
     match done {
@@ -164,6 +176,24 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The other benchmark: see `persistence.rs`.
+fn persistence(options: &Options) -> Result<(), String> {
+    let cores = Cores::choose();
+    sys::pin(cores.generator);
+    let plan = persistence::Plan {
+        percent: options.percent,
+        rounds: options.rounds.min(5),
+        kinds: options.kinds.clone(),
+        names: options.names.clone(),
+    };
+    let section = persistence::measure(&plan, cores)?;
+    println!("{section}");
+    std::fs::create_dir_all(&options.out).map_err(|error| error.to_string())?;
+    let path = options.out.join("results.md");
+    let report = std::fs::read_to_string(&path).unwrap_or_default();
+    std::fs::write(path, persistence::with_section(&report, &section)).map_err(|error| error.to_string())
 }
 
 fn bench(options: &Options) -> Result<(), String> {
@@ -209,6 +239,9 @@ fn bench(options: &Options) -> Result<(), String> {
     let refused = options.commit && disturbed > QUIET;
     let out = if refused { default_out() } else { options.out.clone() };
     std::fs::create_dir_all(&out).map_err(|error| error.to_string())?;
+    // What the other benchmark has found stays.
+    let old = std::fs::read_to_string(out.join("results.md")).unwrap_or_default();
+    let text = persistence::section_of(&old).map_or(text.clone(), |section| persistence::with_section(&text, section));
     std::fs::write(out.join("results.md"), text).map_err(|error| error.to_string())?;
     if let Some(svg) = picture::svg(&report) {
         std::fs::write(out.join("results.svg"), svg).map_err(|error| error.to_string())?;

@@ -83,6 +83,16 @@ pub fn cores() -> Vec<usize> {
     (0..libc::CPU_SETSIZE as usize).filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect()
 }
 
+/// Lets this thread, and the processes it starts from now on, use all cores again.
+pub fn pin_all() {
+    // SAFETY: as in `pin`; cores that do not exist are passed over.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        (0..libc::CPU_SETSIZE as usize).for_each(|core| libc::CPU_SET(core, &mut set));
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
+    }
+}
+
 /// Keeps this thread, and the processes it starts from now on, on one core.
 pub fn pin(core: usize) {
     // SAFETY: an all-zero set is an empty set, the core is one that `cores` named, and the set lives through

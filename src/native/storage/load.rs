@@ -35,7 +35,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 const PIECES_AHEAD: usize = 32;
 
 /// How long the engine loads before clients are looked after.
-const SLICE: Duration = Duration::from_millis(8);
+const SLICE: Duration = Duration::from_millis(1);
 
 /// A log that is open for appending.
 pub struct OpenLog {

@@ -29,8 +29,17 @@ use append::{Appender, Trouble};
 use manifest::Manifest;
 use worker::{Destination, Event, Job, LogPlace, Worker};
 
-/// Bytes of a snapshot pulled between two batches.
+/// Bytes of a snapshot that are written at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Bytes of a snapshot pulled between two batches: about a tenth of a millisecond.
+const SLICE_BYTES: usize = 16 * 1024;
+
+/// While clients keep the engine busy, a pull is followed by this many times its duration without one.
+const REST: u32 = 3;
+
+/// Clients that have said nothing for so long do not keep the engine busy.
+const QUIET: Duration = Duration::from_micros(500);
 
 /// Pieces of a snapshot that may wait to be written.
 const CHUNKS_AHEAD: usize = 16;
@@ -64,6 +73,10 @@ struct Pull {
     began: Instant,
     key_delay: Duration,
     spare: Vec<Vec<u8>>,
+    /// What has been pulled and not handed over yet.
+    piece: Vec<u8>,
+    /// Until when the clients have the engine for themselves.
+    rest_until: Instant,
 }
 
 /// Everything about files.
@@ -75,6 +88,8 @@ pub struct Storage {
     last_id: u64,
     /// The engine wants to hear when everything is durable.
     sync_asked: bool,
+    /// When clients last asked for something while a snapshot was being pulled.
+    clients_seen: Instant,
     /// How long to wait before each write to the log: a tool for tests.
     pub log_delay: Duration,
     /// The process must not go on: a promise of durability cannot be kept.
@@ -89,7 +104,16 @@ impl Storage {
     pub fn start(flag: Arc<Flag>) -> Result<Storage, String> {
         let worker = Worker::start(flag).map_err(|error| format!("Cannot start the storage thread: {error}"))?;
         let log_delay = Duration::ZERO;
-        Ok(Storage { worker, log: None, pull: None, last_id: 0, sync_asked: false, log_delay, fatal: false })
+        Ok(Storage {
+            worker,
+            log: None,
+            pull: None,
+            last_id: 0,
+            sync_asked: false,
+            clients_seen: Instant::now(),
+            log_delay,
+            fatal: false,
+        })
     }
 
     /// Hands a job with a result to the storage thread.
@@ -248,7 +272,19 @@ impl Storage {
         let began = Instant::now();
         let (complete, at_once, spare) = (false, false, Vec::new());
         let as_commands = kind == SnapshotKind::LogBase && !engine.config().aof_use_rdb_preamble;
-        self.pull = Some(Pull { id, kind, as_commands, ahead: 0, complete, at_once, began, key_delay, spare });
+        self.pull = Some(Pull {
+            id,
+            kind,
+            as_commands,
+            ahead: 0,
+            complete,
+            at_once,
+            began,
+            key_delay,
+            spare,
+            piece: Vec::new(),
+            rest_until: began,
+        });
     }
 
     /// The log goes on in a new part.
@@ -282,23 +318,37 @@ impl Storage {
         }
     }
 
-    /// Pulls the next piece of the snapshot. True if there is more and it may be pulled at once.
+    /// Whether clients have asked for something in this turn.
+    pub fn note_clients(&mut self) {
+        if self.pull.is_some() {
+            self.clients_seen = Instant::now();
+        }
+    }
+
+    /// Pulls the next piece of the snapshot. True if there is more and it may be pulled soon.
     pub fn pull_slice(&mut self, engine: &mut Engine) -> bool {
         let Some(pull) = &mut self.pull else { return false };
         if pull.complete || pull.ahead >= CHUNKS_AHEAD {
             return false;
+        }
+        let began = Instant::now();
+        if !pull.at_once && began < pull.rest_until && began.duration_since(self.clients_seen) < QUIET {
+            return true;
         }
         let next = u32::try_from(engine.snapshot_keys_done() + 1).unwrap_or(u32::MAX);
         let slow = !pull.key_delay.is_zero() && !pull.at_once;
         if slow && pull.began + pull.key_delay.saturating_mul(next) > Instant::now() {
             return false;
         }
-        let mut piece = pull.spare.pop().unwrap_or_default();
-        let progress = engine.snapshot_chunk(if slow { 1 } else { CHUNK_BYTES }, &mut piece);
-        if !piece.is_empty() {
+        let bytes = if slow { 1 } else { SLICE_BYTES };
+        let progress = engine.snapshot_chunk(bytes, &mut pull.piece);
+        if pull.piece.len() >= CHUNK_BYTES || (progress == SnapshotProgress::Done && !pull.piece.is_empty()) {
             pull.ahead += 1;
-            self.worker.submit(Job::Chunk(piece));
+            let spare = pull.spare.pop().unwrap_or_default();
+            self.worker.submit(Job::Chunk(std::mem::replace(&mut pull.piece, spare)));
         }
+        let ended = Instant::now();
+        pull.rest_until = ended + (ended - began) * REST;
         match progress {
             SnapshotProgress::More => {}
             SnapshotProgress::Done => {

@@ -11,6 +11,7 @@ use super::{Field, FieldTtl};
 use crate::types::listpack::{IntBuf, Item};
 use crate::types::table::{self, Entry, Table, hash_bytes};
 use crate::types::thin::{ThinBytes, read_varint, write_varint};
+use crate::types::walk::{TableWalk, Walking};
 use std::collections::BTreeSet;
 
 /// A table of fields.
@@ -20,6 +21,7 @@ pub(super) struct Large {
     expiries: BTreeSet<(i64, u64)>,
     block_bytes: usize,
     seed: u64,
+    walk: Walking<TableWalk<Block>>,
 }
 
 /// A field in one allocation.
@@ -89,7 +91,7 @@ impl Block {
 
 impl Large {
     pub(super) fn new(seed: u64) -> Large {
-        Large { table: Table::new(), expiries: BTreeSet::new(), block_bytes: 0, seed }
+        Large { table: Table::new(), expiries: BTreeSet::new(), block_bytes: 0, seed, walk: Walking::NONE }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -137,6 +139,7 @@ impl Large {
 
     pub(super) fn set(&mut self, name: &[u8], value: &[u8], ttl: FieldTtl) -> bool {
         let (hash, seed) = (self.hash(name), self.seed);
+        self.before_change(hash);
         let expiry_ms = |before| match ttl {
             FieldTtl::Clear => None,
             FieldTtl::Keep => before,
@@ -165,6 +168,7 @@ impl Large {
 
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
         let hash = self.hash(name);
+        self.before_change(hash);
         let removed = self.table.remove(hash, |block| block.name() == name);
         if let Some(block) = &removed {
             self.block_bytes -= block.0.heap_bytes();
@@ -176,6 +180,7 @@ impl Large {
     /// Sets when a field expires, and gives when it did before; `None` if there is no such field.
     pub(super) fn set_expiry(&mut self, name: &[u8], expiry_ms: Option<i64>) -> Option<Option<i64>> {
         let hash = self.hash(name);
+        self.before_change(hash);
         let expiry_ms = expiry_ms.map(|expiry_ms| expiry_ms.max(1));
         let block = self.table.find_mut(hash, |block| block.name() == name)?;
         let before = block.expiry_ms();
@@ -213,6 +218,7 @@ impl Large {
             && let Some(&(time, hash)) = self.expiries.first()
             && time < now_ms
         {
+            self.before_change(hash);
             let due = |block: &Block| block.expiry_ms() == Some(time) && hash_bytes(seed, block.name()) == hash;
             let block = self.table.remove(hash, due).expect("the index names fields of the table");
             self.block_bytes -= block.0.heap_bytes();
@@ -221,6 +227,37 @@ impl Large {
             n += 1;
         }
         n
+    }
+
+    /// What has this hash is about to come, to go or to change: a walk may want to keep it.
+    #[inline]
+    fn before_change(&mut self, hash: u64) {
+        let seed = self.seed;
+        if let Some(walk) = self.walk.get_mut() {
+            walk.keep(&self.table, hash, |block| hash_bytes(seed, block.name()));
+        }
+    }
+
+    pub(super) fn walker(&self) -> Option<u32> {
+        self.walk.get().map(|walk| walk.id)
+    }
+
+    pub(super) fn begin_walk(&mut self, id: u32) {
+        self.walk.begin(TableWalk::new(id));
+    }
+
+    pub(super) fn step_walk(&mut self, mut f: impl FnMut(Field)) -> bool {
+        let seed = self.seed;
+        let Some(walk) = self.walk.get_mut() else { return true };
+        let done = walk.step(&self.table, |block| hash_bytes(seed, block.name()), |block| f(block.field()));
+        if done {
+            self.walk.end();
+        }
+        done
+    }
+
+    pub(super) fn end_walk(&mut self) {
+        self.walk.end();
     }
 
     pub(super) fn scan(&self, cursor: u64, count: usize, mut f: impl FnMut(Field)) -> u64 {

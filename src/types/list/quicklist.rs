@@ -8,15 +8,24 @@
 
 use super::ListLimits;
 use super::node::{Node, NodeBody, NodeRef};
+use super::walk::NodeWalk;
 use crate::types::listpack::{Item, Listpack, Needle};
+use crate::types::walk::Walking;
 use std::collections::VecDeque;
 
 /// A deque of nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Quicklist {
     nodes: VecDeque<Node>,
     len: usize,
     bytes: usize,
+    walk: Walking<NodeWalk>,
+}
+
+impl Default for Quicklist {
+    fn default() -> Self {
+        Quicklist { nodes: VecDeque::new(), len: 0, bytes: 0, walk: Walking::NONE }
+    }
 }
 
 impl Clone for Quicklist {
@@ -24,7 +33,7 @@ impl Clone for Quicklist {
         let nodes = self.nodes.clone();
         // Clones have no spare capacity.
         let bytes = nodes.iter().map(Node::heap_bytes).sum();
-        Quicklist { nodes, len: self.len, bytes }
+        Quicklist { nodes, len: self.len, bytes, walk: Walking::NONE }
     }
 }
 
@@ -100,6 +109,9 @@ impl Quicklist {
 impl Quicklist {
     fn edit<R>(&mut self, n: usize, change: impl FnOnce(&mut Node) -> R) -> R {
         let node = &mut self.nodes[n];
+        if let Some(walk) = self.walk.get_mut() {
+            walk.change(n, node);
+        }
         let (count, bytes) = (node.count(), node.heap_bytes());
         let result = change(node);
         self.len = self.len - count + node.count();
@@ -120,6 +132,9 @@ impl Quicklist {
             self.len += node.count();
             self.bytes += node.heap_bytes();
             self.nodes.insert(n, node);
+            if let Some(walk) = self.walk.get_mut() {
+                walk.come(n);
+            }
         }
     }
 
@@ -127,6 +142,9 @@ impl Quicklist {
         let node = self.nodes.remove(n)?;
         self.len -= node.count();
         self.bytes -= node.heap_bytes();
+        if let Some(walk) = self.walk.get_mut() {
+            walk.go(n, || node.clone());
+        }
         if self.nodes.capacity() > 32 && self.nodes.len() < self.nodes.capacity() / 4 {
             self.nodes.shrink_to(self.nodes.len() * 2);
         }
@@ -138,10 +156,37 @@ impl Quicklist {
         for node in self.nodes.drain(start..end) {
             self.len -= node.count();
             self.bytes -= node.heap_bytes();
+            if let Some(walk) = self.walk.get_mut() {
+                walk.go(start, || node);
+            }
         }
         if self.nodes.len() < self.nodes.capacity() / 4 {
             self.nodes.shrink_to(self.nodes.len() * 2);
         }
+    }
+}
+
+/// Walks in slices.
+impl Quicklist {
+    pub fn walker(&self) -> Option<u32> {
+        self.walk.get().map(|walk| walk.id)
+    }
+
+    pub fn begin_walk(&mut self, id: u32) {
+        self.walk.begin(NodeWalk::new(id, self.nodes.len()));
+    }
+
+    pub fn step_walk(&mut self, f: impl FnMut(NodeRef)) -> bool {
+        let Some(walk) = self.walk.get_mut() else { return true };
+        let done = walk.step(&self.nodes, f);
+        if done {
+            self.walk.end();
+        }
+        done
+    }
+
+    pub fn end_walk(&mut self) {
+        self.walk.end();
     }
 }
 
@@ -318,15 +363,24 @@ impl Quicklist {
                 break;
             }
             let n = if from == End::Head { step } else { self.nodes.len() - 1 - step };
+            // A walk keeps what is about to change: let nothing seem so that does not.
+            if self.walk.is_on() && !self.nodes[n].iter().any(|item| needle.matches(item)) {
+                continue;
+            }
             removed += self.edit(n, |node| node.remove_matching(needle, max - removed, from == End::Tail));
             emptied |= self.nodes[n].count() == 0;
         }
         if emptied {
             // Empty nodes count nothing and hold next to nothing.
             self.bytes -= self.nodes.iter().filter(|node| node.count() == 0).map(Node::heap_bytes).sum::<usize>();
+            if let Some(walk) = self.walk.get_mut() {
+                for n in (0..self.nodes.len()).rev().filter(|n| self.nodes[*n].count() == 0) {
+                    walk.go(n, || unreachable!("it has changed, so it is kept"));
+                }
+            }
             self.nodes.retain(|node| node.count() > 0);
         }
-        if removed > 0 {
+        if removed > 0 && !self.walk.is_on() {
             self.merge_small(limits);
         }
         removed

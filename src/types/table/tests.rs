@@ -387,3 +387,27 @@ fn all_bits_of_hash_bytes_are_good() {
     assert_eq!(hash_bytes(1, b"a"), hash_bytes(1, b"a"));
     assert_ne!(hash_bytes(1, b""), hash_bytes(1, b"\0"));
 }
+
+#[test]
+fn a_reserved_table_fills_without_splits_and_settles() {
+    let mut table: Table<u64> = Table::new();
+    table.reserve(10_000);
+    let (buckets, hash) = (table.buckets(), |n: &u64| hash_bytes(1, &n.to_le_bytes()));
+    for n in 0..10_000u64 {
+        table.insert_unique(hash(&n), n, hash);
+    }
+    assert_eq!(table.buckets(), buckets);
+    assert!((0..10_000u64).all(|n| table.find(hash(&n), |other| *other == n).is_some()));
+    let mut large: Table<u64> = Table::new();
+    large.reserve(1_000_000);
+    for n in 0..100u64 {
+        large.insert_unique(hash(&n), n, hash);
+    }
+    large.settle();
+    assert!(large.buckets() < 30, "{}", large.buckets());
+    assert!((0..100u64).all(|n| large.find(hash(&n), |other| *other == n).is_some()));
+    let mut none: Table<u64> = Table::new();
+    none.reserve(1000);
+    none.settle();
+    assert!(none.buckets() <= 1 && none.iter().count() == 0);
+}

@@ -13,7 +13,9 @@
 use super::Change;
 use super::member::Member;
 use super::tree::{Entry, Tree};
+use super::walk::TreeWalk;
 use crate::types::table::{self, Table, hash_bytes};
+use crate::types::walk::Walking;
 
 /// The large form.
 pub(super) struct Large {
@@ -22,6 +24,7 @@ pub(super) struct Large {
     /// Bytes of all members' blocks.
     member_bytes: usize,
     seed: u64,
+    walk: Walking<TreeWalk>,
 }
 
 fn entry(member: &Member) -> Entry {
@@ -34,7 +37,7 @@ fn entry(member: &Member) -> Entry {
 impl Large {
     /// An empty set.
     pub(super) fn new(seed: u64) -> Large {
-        Large { tree: Tree::new(), members: Table::new(), member_bytes: 0, seed }
+        Large { tree: Tree::new(), members: Table::new(), member_bytes: 0, seed, walk: Walking::NONE }
     }
 
     /// The seed of its hashes.
@@ -71,6 +74,7 @@ impl Large {
     pub(super) fn upsert(&mut self, bytes: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) -> Change {
         let seed = self.seed;
         let hash = hash_bytes(seed, bytes);
+        self.before_change(hash);
         match self.members.entry(hash, |other| other.bytes() == bytes) {
             table::Entry::Occupied(member) => {
                 let old = member.score();
@@ -114,9 +118,39 @@ impl Large {
         self.take(gone.member.bytes())
     }
 
+    /// What has this hash is about to come, to go or to get another score: a walk may want to keep it.
+    #[inline]
+    fn before_change(&mut self, hash: u64) {
+        if let Some(walk) = self.walk.get_mut() {
+            walk.keep(&self.members, hash, self.seed);
+        }
+    }
+
+    pub(super) fn walker(&self) -> Option<u32> {
+        self.walk.get().map(|walk| walk.id)
+    }
+
+    pub(super) fn begin_walk(&mut self, id: u32) {
+        self.walk.begin(TreeWalk::new(id));
+    }
+
+    pub(super) fn step_walk(&mut self, f: impl FnMut(&[u8], f64)) -> bool {
+        let Some(walk) = self.walk.get_mut() else { return true };
+        let done = walk.step(&self.tree, self.seed, f);
+        if done {
+            self.walk.end();
+        }
+        done
+    }
+
+    pub(super) fn end_walk(&mut self) {
+        self.walk.end();
+    }
+
     /// Takes a member that is no longer in the tree out of the table.
     fn take(&mut self, bytes: &[u8]) -> Option<Member> {
         let hash = hash_bytes(self.seed, bytes);
+        self.before_change(hash);
         let member = self.members.remove(hash, |other| other.bytes() == bytes)?;
         self.member_bytes -= Member::heap_bytes(member.bytes().len());
         Some(member)

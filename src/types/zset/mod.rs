@@ -19,6 +19,7 @@ mod range;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walk;
 
 pub use range::{LexBound, LexRange, ScoreRange};
 
@@ -432,6 +433,35 @@ impl Zset {
                 false
             }
             Form::Large(large) => large.drain_some(count),
+        }
+    }
+}
+
+/// Walks in slices, exact under changes: see `types/walk.rs`.
+impl Zset {
+    pub(super) fn walker(&self) -> Option<u32> {
+        match &self.form {
+            Form::Packed { .. } => None,
+            Form::Large(large) => large.walker(),
+        }
+    }
+
+    pub(super) fn begin_walk(&mut self, id: u32) {
+        if let Form::Large(large) = &mut self.form {
+            large.begin_walk(id);
+        }
+    }
+
+    pub(super) fn step_walk(&mut self, mut f: impl FnMut(Item<'_>, f64)) -> bool {
+        match &mut self.form {
+            Form::Packed { .. } => true,
+            Form::Large(large) => large.step_walk(|member, score| f(Item::Bytes(member), score)),
+        }
+    }
+
+    pub(super) fn end_walk(&mut self) {
+        if let Form::Large(large) = &mut self.form {
+            large.end_walk();
         }
     }
 }

@@ -1,0 +1,203 @@
+//! Large values in a snapshot walk: each is opened when the walk meets it, or just before it changes, and
+//! then given piece by piece between commands.
+//!
+//! Opening takes down what stands before the pieces (attributes, key, number) and begins the value's own
+//! walk (`types/walk.rs`), which keeps it as it is at that moment however it changes. Opened values are
+//! written one after another; entries that come in the middle of one are put aside until its end.
+//!
+//! Invariants: an opened value is in the keyspace, where its [`Place`] says, or belongs to the walk. Whoever
+//! drops an entry gives it to [`Keyspace::discard`], whoever puts one under a key goes through
+//! [`Keyspace::insert`]: these keep the place right. Only the first of the opened values has been begun.
+
+use crate::rdb::ValueHead;
+use crate::types::table::hash_bytes;
+use crate::types::walk::Piece;
+
+use super::entry::{Entry, Value};
+use super::keyspace::{Garbage, Keyspace};
+use super::rewrite::{self, Commands};
+use super::snapshot::{Form, Walk};
+
+/// Values of more than so many bytes are walked in slices.
+pub const SLICED_FROM: usize = 16 * 1024;
+
+/// Where an opened value is.
+enum Place {
+    /// Under a key of a db.
+    Key(usize, Box<[u8]>),
+    /// Nowhere else: it was deleted.
+    Here(Value),
+}
+
+/// What comes before and around the pieces.
+enum Frame {
+    Rdb(ValueHead),
+    /// The commands, and those behind the last of them.
+    Commands(Commands, Vec<u8>),
+}
+
+/// A value that is walked in slices.
+pub(super) struct Opened {
+    id: u32,
+    place: Place,
+    record: Record,
+}
+
+/// How it is written.
+struct Record {
+    as_db: usize,
+    frame: Frame,
+    begun: bool,
+    /// Pieces to come.
+    left: usize,
+}
+
+impl Walk {
+    /// Whether nothing may be written to `out` but more of the value under way.
+    pub(super) fn is_midway(&self) -> bool {
+        self.opened.front().is_some_and(|opened| opened.record.begun)
+    }
+
+    /// Whether this entry is to be taken in slices.
+    pub(super) fn slices(&self, entry: &Entry) -> bool {
+        self.form.is_some() && entry.value().is_walkable(self.sliced_from)
+    }
+
+    /// Opens the large value of an entry that lies in this db.
+    pub(super) fn open(&mut self, as_db: usize, db: usize, entry: &mut Entry) {
+        let Some(id) = self.open_record(as_db, entry) else { return };
+        self.opened.back_mut().expect("it was just opened").place = Place::Key(db, entry.key().into());
+        entry.value_mut().begin_walk(id);
+    }
+
+    /// Opens the large value of an entry that is in no db any more.
+    pub(super) fn open_taken(&mut self, as_db: usize, mut entry: Entry) {
+        let Some(id) = self.open_record(as_db, &entry) else { return };
+        entry.value_mut().begin_walk(id);
+        self.keep_value(id, entry.into_value());
+    }
+
+    fn open_record(&mut self, as_db: usize, entry: &Entry) -> Option<u32> {
+        let (key, value) = (entry.key(), entry.value());
+        let attributes = self.attributes(entry);
+        let frame = match self.form.as_mut()? {
+            Form::Rdb(writer) => Frame::Rdb(writer.value_head(key, value, &attributes)),
+            Form::Commands => {
+                let mut end = Vec::new();
+                rewrite::expire(key, attributes.expire_at_ms, &mut end);
+                Frame::Commands(Commands::new(key, value)?, end)
+            }
+        };
+        self.last_opened += 1;
+        let record = Record { as_db, frame, begun: false, left: value.piece_count() };
+        self.opened.push_back(Opened { id: self.last_opened, place: Place::Here(Value::Int(0)), record });
+        Some(self.last_opened)
+    }
+
+    fn opened_mut(&mut self, id: u32) -> Option<&mut Opened> {
+        self.opened.iter_mut().find(|opened| opened.id == id)
+    }
+
+    /// An opened value is under another key now.
+    #[cold]
+    pub(super) fn moved(&mut self, id: u32, db: usize, key: &[u8]) {
+        if let Some(opened) = self.opened_mut(id) {
+            opened.place = Place::Key(db, key.into());
+        }
+    }
+
+    /// An opened value has gone from its db.
+    #[cold]
+    pub(super) fn keep_value(&mut self, id: u32, value: Value) {
+        if let Some(opened) = self.opened_mut(id) {
+            opened.place = Place::Here(value);
+        }
+    }
+
+    /// Two dbs have been exchanged.
+    pub(super) fn swapped(&mut self, a: usize, b: usize) {
+        for opened in &mut self.opened {
+            match &mut opened.place {
+                Place::Key(db, _) if *db == a => *db = b,
+                Place::Key(db, _) if *db == b => *db = a,
+                _ => {}
+            }
+        }
+    }
+
+    /// The keys of opened values in a db.
+    pub(super) fn opened_in(&self, db: usize) -> Vec<(u32, Box<[u8]>)> {
+        let keys = self.opened.iter().filter_map(|opened| match &opened.place {
+            Place::Key(at, key) if *at == db => Some((opened.id, key.clone())),
+            _ => None,
+        });
+        keys.collect()
+    }
+
+    /// Writes what comes before the pieces.
+    fn begin(&mut self, record: &mut Record) {
+        record.begun = true;
+        self.select(record.as_db, false);
+        if let (Some(Form::Rdb(writer)), Frame::Rdb(head)) = (&mut self.form, &record.frame) {
+            writer.begin_value(head, &mut self.out);
+        }
+    }
+
+    fn piece(&mut self, record: &mut Record, piece: Piece) {
+        record.left = record.left.checked_sub(1).expect("a walk gives what was there when it began, and no more");
+        match (&mut self.form, &mut record.frame) {
+            (Some(Form::Rdb(writer)), Frame::Rdb(head)) => writer.piece(head, piece, &mut self.out),
+            (Some(Form::Commands), Frame::Commands(commands, _)) => commands.piece(piece, &mut self.out),
+            _ => {}
+        }
+    }
+
+    /// Writes what comes behind the pieces, and what has been put aside.
+    fn end(&mut self, record: &mut Record) {
+        assert!(record.left == 0, "a walk gives all that was there when it began");
+        if let Frame::Commands(commands, end) = &mut record.frame {
+            commands.flush(&mut self.out);
+            self.out.append(end);
+        }
+        match &mut self.form {
+            Some(Form::Rdb(writer)) => writer.append(&self.aside, &mut self.out),
+            Some(Form::Commands) => self.out.extend_from_slice(&self.aside),
+            None => {}
+        }
+        self.aside = Vec::new();
+        self.keys_done += 1;
+    }
+}
+
+impl Keyspace {
+    /// Goes on with the first of the opened values. False if there is none.
+    pub(super) fn step_opened(&mut self) -> bool {
+        let seed = self.seed();
+        let Some(walk) = &mut self.walk else { return false };
+        let Some(mut opened) = walk.opened.pop_front() else { return false };
+        let mut value = match &mut opened.place {
+            Place::Here(value) => value.as_mut(),
+            Place::Key(db, key) => {
+                let entry = self.dbs[*db].table.find_mut(hash_bytes(seed, key), |e| *e.key() == **key);
+                entry.map(Entry::value_mut).expect("an opened value is where it is said to be")
+            }
+        };
+        let record = &mut opened.record;
+        if walk.is_cancelled() {
+            value.end_walk();
+        } else {
+            if !record.begun {
+                walk.begin(record);
+            }
+            if !value.step_walk(|piece| walk.piece(record, piece)) {
+                walk.opened.push_front(opened);
+                return true;
+            }
+            walk.end(record);
+        }
+        if let Place::Here(value) = opened.place {
+            self.garbage.push(Garbage::Value(value));
+        }
+        true
+    }
+}

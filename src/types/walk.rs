@@ -1,0 +1,247 @@
+//! Walks over large collections in slices, exact under changes: what they give is the collection as it was
+//! when the walk began.
+//!
+//! A table is visited in the order of its positions. What has a position behind the cursor has been given;
+//! before anything ahead of it comes, goes or changes, all elements of that hash are kept as they are, and
+//! the hash is noted as *dealt with*: the walk passes over whatever it finds there later. Going by hashes
+//! and not by elements is exact, because a hash is dealt with as a whole. Sorted sets do the same in the
+//! order of their tree (`zset/walk.rs`), lists keep nodes (`list/walk.rs`).
+//!
+//! A collection that nobody walks pays one pointer in its large form and one branch for each change. A copy
+//! of a collection is not walked. Redis has no counterpart: it forks.
+
+use super::hash::Field;
+use super::list::NodeRef;
+use super::listpack::Item;
+use super::table::{Table, passed};
+use super::value::{Value, ValueMut, ValueRef};
+
+/// One of the parts that a collection is written in.
+#[derive(Clone)]
+pub enum Piece<'a> {
+    /// Of a list: the elements of a node.
+    Node(NodeRef<'a>),
+    /// Of a set.
+    Member(Item<'a>),
+    /// Of a sorted set.
+    Scored(Item<'a>, f64),
+    /// Of a hash.
+    Field(Field<'a>),
+}
+
+/// Elements kept that are given in one step.
+pub(super) const KEPT_PER_STEP: usize = 64;
+
+/// The walk of a large form, if there is one.
+pub(super) struct Walking<W>(Option<Box<W>>);
+
+impl<W> Walking<W> {
+    /// No walk.
+    pub const NONE: Walking<W> = Walking(None);
+
+    /// Whether there is a walk.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The walk.
+    pub fn get(&self) -> Option<&W> {
+        self.0.as_deref()
+    }
+
+    /// The walk, for changing.
+    #[inline]
+    pub fn get_mut(&mut self) -> Option<&mut W> {
+        self.0.as_deref_mut()
+    }
+
+    /// Begins a walk.
+    pub fn begin(&mut self, walk: W) {
+        self.0 = Some(Box::new(walk));
+    }
+
+    /// Ends the walk, wherever it is.
+    pub fn end(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl<W> Clone for Walking<W> {
+    /// A copy is not walked.
+    fn clone(&self) -> Self {
+        Self::NONE
+    }
+}
+
+impl<W> std::fmt::Debug for Walking<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_on() { "walked" } else { "not walked" })
+    }
+}
+
+/// The hashes that a walk has dealt with before their turn.
+pub(super) struct Dealt(Table<u64>);
+
+impl Dealt {
+    pub fn new() -> Dealt {
+        Dealt(Table::new())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn contains(&self, hash: u64) -> bool {
+        self.0.find(hash, |other| *other == hash).is_some()
+    }
+
+    /// Notes a hash; false if it was noted before.
+    pub fn insert(&mut self, hash: u64) -> bool {
+        let new = !self.contains(hash);
+        if new {
+            self.0.insert_unique(hash, hash, |hash| *hash);
+        }
+        new
+    }
+}
+
+/// A walk over a table.
+pub(super) struct TableWalk<T> {
+    /// Who walks.
+    pub id: u32,
+    cursor: u64,
+    dealt: Dealt,
+    /// Elements as they were, before their turn.
+    kept: Vec<T>,
+}
+
+impl<T: Clone> TableWalk<T> {
+    pub fn new(id: u32) -> TableWalk<T> {
+        TableWalk { id, cursor: 0, dealt: Dealt::new(), kept: Vec::new() }
+    }
+
+    /// An element with this hash is about to come, to go or to change.
+    #[cold]
+    pub fn keep(&mut self, table: &Table<T>, hash: u64, rehash: impl Fn(&T) -> u64) {
+        if !passed(hash, self.cursor) && self.dealt.insert(hash) {
+            table.alike(hash, rehash, |element| self.kept.push(element.clone()));
+        }
+    }
+
+    /// Gives the elements kept so far, or those of the next bucket. True at the end.
+    pub fn step(&mut self, table: &Table<T>, rehash: impl Fn(&T) -> u64, mut f: impl FnMut(&T)) -> bool {
+        if !self.kept.is_empty() {
+            let rest = self.kept.len().saturating_sub(KEPT_PER_STEP);
+            self.kept.drain(rest..).for_each(|element| f(&element));
+            return false;
+        }
+        let dealt = &self.dealt;
+        self.cursor = table.scan(self.cursor, &rehash, |element| {
+            if dealt.is_empty() || !dealt.contains(rehash(element)) {
+                f(element);
+            }
+        });
+        self.cursor == 0
+    }
+}
+
+impl ValueRef<'_> {
+    /// Whether the value takes more than `bytes` and has a form that can be walked in slices.
+    pub fn is_walkable(&self, bytes: usize) -> bool {
+        match self {
+            ValueRef::Int(_) | ValueRef::String(_) => false,
+            ValueRef::List(list) => list.encoding() == "quicklist" && list.heap_bytes() > bytes,
+            ValueRef::Set(set) => matches!(set.view(), super::set::View::Large) && set.heap_bytes() > bytes,
+            ValueRef::Hash(hash) => hash.layout() == super::hash::Layout::Large && hash.heap_bytes() > bytes,
+            ValueRef::Zset(zset) => zset.as_listpack().is_none() && zset.heap_bytes() > bytes,
+        }
+    }
+
+    /// Who walks the value, if anybody does.
+    pub fn walker(&self) -> Option<u32> {
+        match self {
+            ValueRef::Int(_) | ValueRef::String(_) => None,
+            ValueRef::List(list) => list.walker(),
+            ValueRef::Set(set) => set.walker(),
+            ValueRef::Hash(hash) => hash.walker(),
+            ValueRef::Zset(zset) => zset.walker(),
+        }
+    }
+
+    /// How many pieces the value is written in.
+    pub fn piece_count(&self) -> usize {
+        match self {
+            ValueRef::Int(_) | ValueRef::String(_) => 0,
+            ValueRef::List(list) => list.node_count(),
+            ValueRef::Set(set) => set.len(),
+            ValueRef::Hash(hash) => hash.len(),
+            ValueRef::Zset(zset) => zset.len(),
+        }
+    }
+
+    /// All pieces of a collection at once.
+    pub fn pieces(&self, mut f: impl FnMut(Piece)) {
+        match self {
+            ValueRef::Int(_) | ValueRef::String(_) => {}
+            ValueRef::List(list) => list.nodes().for_each(|node| f(Piece::Node(node))),
+            ValueRef::Set(set) => set.iter().for_each(|member| f(Piece::Member(member))),
+            // From the highest score down, as Redis does: its skiplist then inserts at the head.
+            ValueRef::Zset(zset) => {
+                zset.range(0..usize::MAX, true).for_each(|(member, score)| f(Piece::Scored(member, score)));
+            }
+            ValueRef::Hash(hash) => hash.iter().for_each(|field| f(Piece::Field(field))),
+        }
+    }
+}
+
+impl ValueMut<'_> {
+    /// Begins a walk, if the form can be walked; there must be none under way.
+    pub fn begin_walk(&mut self, id: u32) {
+        match self {
+            ValueMut::String => {}
+            ValueMut::List(list) => list.begin_walk(id),
+            ValueMut::Set(set) => set.begin_walk(id),
+            ValueMut::Hash(hash) => hash.begin_walk(id),
+            ValueMut::Zset(zset) => zset.begin_walk(id),
+        }
+    }
+
+    /// Gives the next pieces of the walk, a few; true if those were the last, and the walk has ended.
+    pub fn step_walk(&mut self, mut f: impl FnMut(Piece)) -> bool {
+        match self {
+            ValueMut::String => true,
+            ValueMut::List(list) => list.step_walk(|node| f(Piece::Node(node))),
+            ValueMut::Set(set) => set.step_walk(|member| f(Piece::Member(member))),
+            ValueMut::Hash(hash) => hash.step_walk(|field| f(Piece::Field(field))),
+            ValueMut::Zset(zset) => zset.step_walk(|member, score| f(Piece::Scored(member, score))),
+        }
+    }
+
+    /// Ends a walk, wherever it is.
+    pub fn end_walk(&mut self) {
+        match self {
+            ValueMut::String => {}
+            ValueMut::List(list) => list.end_walk(),
+            ValueMut::Set(set) => set.end_walk(),
+            ValueMut::Hash(hash) => hash.end_walk(),
+            ValueMut::Zset(zset) => zset.end_walk(),
+        }
+    }
+}
+
+impl Value {
+    /// Borrows the value for writing.
+    pub fn as_mut(&mut self) -> ValueMut<'_> {
+        match self {
+            Value::Int(_) | Value::String(_) => ValueMut::String,
+            Value::List(list) => ValueMut::List(list),
+            Value::Set(set) => ValueMut::Set(set),
+            Value::Hash(hash) => ValueMut::Hash(hash),
+            Value::Zset(zset) => ValueMut::Zset(zset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
