@@ -2,6 +2,7 @@
 
 pub mod io;
 pub mod mail;
+pub mod room;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use super::connection::Stream;
 use super::log::in_words;
 use super::ready::Flag;
 use io::IoThread;
-use mail::{Counter, Delivery, Event, Parcel, Pigeonhole, Socket};
+use mail::{Delivery, Event, Parcel, Pigeonhole, Socket};
+use room::Room;
 
 /// An io thread as the engine's thread knows it.
 struct Worker {
@@ -45,7 +47,7 @@ struct Remote {
 /// The io threads, and the connections they have.
 pub struct Threads {
     workers: Vec<Worker>,
-    counter: Arc<Counter>,
+    room: Arc<Room>,
     /// What io threads read requests with.
     reader: Reader,
     remotes: Vec<Option<Remote>>,
@@ -68,11 +70,11 @@ impl Drop for AbortOnPanic {
     }
 }
 
-fn start(number: usize, reader: Reader, counter: Arc<Counter>, engine: Arc<Flag>) -> Result<Worker, String> {
+fn start(number: usize, reader: Reader, room: Arc<Room>) -> Result<Worker, String> {
     let fail = |error: std::io::Error| format!("Cannot start io thread {number}: {}", in_words(&error));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(fail)?;
     let pigeonhole = Arc::new(Pigeonhole::default());
-    let mut thread = IoThread::new(number, reader, pigeonhole.clone(), counter, engine);
+    let mut thread = IoThread::new(number, reader, pigeonhole.clone(), room);
     let mail = thread.mail();
     let work = move || {
         let _guard = AbortOnPanic;
@@ -90,13 +92,15 @@ impl Threads {
     /// In words: the system has no more threads.
     pub fn start(engine: &Engine, flag: &Arc<Flag>) -> Result<Option<Threads>, String> {
         let (count, reader) = (engine.config().io_threads as usize, engine.reader());
-        let counter = Arc::new(Counter::default());
+        if count == 1 {
+            return Ok(None);
+        }
+        let room = Arc::new(Room::new(flag.clone()));
         let workers: Result<Vec<Worker>, String> =
-            (1..count).map(|number| start(number, reader, counter.clone(), flag.clone())).collect();
-        let workers = workers?;
-        Ok((!workers.is_empty()).then(|| Threads {
-            workers,
-            counter,
+            (1..count).map(|number| start(number, reader, room.clone())).collect();
+        Ok(Some(Threads {
+            workers: workers?,
+            room,
             reader,
             remotes: Vec::new(),
             free: Vec::new(),
@@ -104,6 +108,11 @@ impl Threads {
             held: VecDeque::new(),
             deliveries: Vec::new(),
         }))
+    }
+
+    /// Where the engine is to be.
+    pub fn room(&self) -> Arc<Room> {
+        self.room.clone()
     }
 
     // ---- Inputs ----
@@ -134,7 +143,7 @@ impl Threads {
     /// Takes everything that io threads have delivered and feeds it to the engine.
     pub fn feed(&mut self, engine: &mut Engine, now: Now, outbox: &mut Outbox) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
-        self.counter.take(&mut deliveries);
+        self.room.counter.take(&mut deliveries);
         for mut delivery in deliveries.drain(..) {
             for (slot, bytes) in delivery.sent.drain(..) {
                 if let Some(client) = self.remotes[slot as usize].as_ref().and_then(|remote| remote.client) {
@@ -259,14 +268,17 @@ impl Threads {
         }
     }
 
-    /// Hands each thread what this turn has brought for it. One without anything sleeps on.
-    pub fn hand_out(&mut self, reader: Reader) {
+    /// Hands each thread what this turn has brought for it. One without anything sleeps on; `own` is at work here,
+    /// and looks by itself.
+    pub fn hand_out(&mut self, reader: Reader, own: Option<usize>) {
         let reader = (reader != std::mem::replace(&mut self.reader, reader)).then_some(reader);
-        for worker in &mut self.workers {
+        for (index, worker) in self.workers.iter_mut().enumerate() {
             worker.parcel.reader = reader.or(worker.parcel.reader);
             if worker.parcel.is_urgent() {
                 worker.pigeonhole.put(&mut worker.parcel);
-                worker.mail.raise();
+                if own != Some(index + 1) {
+                    worker.mail.raise();
+                }
             }
         }
     }
