@@ -25,7 +25,7 @@ const LEAST_ROOM: usize = READ_BYTES / 2;
 
 /// So much work makes a delivery that another thread is woken for while this one reads on: some tens of
 /// microseconds of the engine's time. In requests.
-const WORTH_A_WAKE: usize = 192;
+const WORTH_A_WAKE: usize = 384;
 
 /// Input that is not in requests counts as one for so many bytes.
 const BYTES_PER_REQUEST: usize = 512;
