@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::engine::batch::Reader;
+use crate::engine::batch::{Reader, Receipt};
 use crate::engine::client::{ClientId, Peer};
 use crate::engine::host::Report;
 use crate::engine::time::Now;
@@ -20,6 +20,9 @@ use super::ready::Flag;
 use io::IoThread;
 use mail::{Delivery, Event, Parcel, Pigeonhole, Socket};
 use room::Room;
+
+/// Requests whose memory is asked for together: more push each other out of the cache.
+const FETCHED_TOGETHER: u32 = 16;
 
 /// An io thread as the engine's thread knows it.
 struct Worker {
@@ -57,6 +60,8 @@ pub struct Threads {
     /// Connections with replies that wait for the log, by the offset they wait for.
     held: VecDeque<(u64, u32)>,
     deliveries: Vec<Delivery>,
+    /// Those of a delivery that are run together.
+    receipts: Vec<Receipt>,
 }
 
 /// A thread that panics leaves its clients without a server: better none for all.
@@ -107,6 +112,7 @@ impl Threads {
             slots: Vec::new(),
             held: VecDeque::new(),
             deliveries: Vec::new(),
+            receipts: Vec::new(),
         }))
     }
 
@@ -151,23 +157,46 @@ impl Threads {
                 }
             }
             outbox.spare.append(&mut delivery.spare);
-            let Delivery { events, bytes, parsed, .. } = &mut delivery;
-            for (slot, event) in events.iter() {
-                match event {
-                    Event::Bytes { bytes: range, requests } => {
-                        if let Some(client) = self.remotes[*slot as usize].as_ref().and_then(|remote| remote.client) {
-                            engine.receive_parsed(now, client, &bytes[range.clone()], parsed, requests.clone());
-                        }
-                    }
-                    Event::End => self.end(engine, now, *slot),
-                    Event::Gone => self.hang_up(engine, now, *slot),
-                    Event::Closed => self.closed(*slot),
-                }
-            }
+            self.run(engine, now, &mut delivery);
             let worker = delivery.thread - 1;
             self.workers[worker].parcel.returned.push(delivery);
         }
         self.deliveries = deliveries;
+    }
+
+    /// Has the engine run what a delivery brings, in its order; the memory that some requests will look at is asked
+    /// for before the first of them runs.
+    fn run(&mut self, engine: &mut Engine, now: Now, delivery: &mut Delivery) {
+        let Delivery { events, bytes, parsed, .. } = delivery;
+        let mut events = events.iter().peekable();
+        while events.peek().is_some() {
+            let mut receipts = std::mem::take(&mut self.receipts);
+            let enough = |receipts: &[Receipt]| match receipts {
+                [first, .., last] => last.requests.end - first.requests.start >= FETCHED_TOGETHER,
+                _ => false,
+            };
+            while let Some((slot, Event::Bytes { bytes, requests })) = events.peek()
+                && !enough(&receipts)
+            {
+                if let Some(client) = self.remotes[*slot as usize].as_ref().and_then(|remote| remote.client) {
+                    receipts.push(Receipt { client, bytes: bytes.clone(), requests: requests.clone() });
+                }
+                events.next();
+            }
+            if receipts.len() > 1 {
+                engine.fetch(bytes, &receipts, parsed);
+            }
+            for Receipt { client, bytes: range, requests } in receipts.drain(..) {
+                engine.receive_parsed(now, client, &bytes[range], parsed, requests);
+            }
+            self.receipts = receipts;
+            match events.next_if(|(_, event)| !matches!(event, Event::Bytes { .. })) {
+                Some((slot, Event::End)) => self.end(engine, now, *slot),
+                Some((slot, Event::Gone)) => self.hang_up(engine, now, *slot),
+                Some((slot, Event::Closed)) => self.closed(*slot),
+                _ => {}
+            }
+        }
     }
 
     fn end_client(&mut self, engine: &mut Engine, now: Now, slot: u32) {
