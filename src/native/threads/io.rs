@@ -10,12 +10,10 @@ use std::task::{Context, Poll};
 use crate::engine::batch::Reader;
 
 use super::super::connection::{Connection, Read};
+use super::super::inbox::READ_BYTES;
 use super::super::ready::{Flag, Ready, Token};
 use super::mail::{Delivery, Event, Parcel, Pigeonhole, Socket};
 use super::room::Room;
-
-/// One read takes at most so many bytes.
-const READ_BYTES: usize = 64 * 1024;
 
 /// Room for input in a delivery.
 const DELIVERY_BYTES: usize = 2 * READ_BYTES;
@@ -25,7 +23,7 @@ const LEAST_ROOM: usize = READ_BYTES / 2;
 
 /// So much work makes a delivery that another thread is woken for while this one reads on: some tens of
 /// microseconds of the engine's time. In requests.
-const WORTH_A_WAKE: usize = 384;
+pub const WORTH_A_WAKE: usize = 384;
 
 /// Input that is not in requests counts as one for so many bytes.
 const BYTES_PER_REQUEST: usize = 512;
