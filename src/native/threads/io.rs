@@ -59,6 +59,8 @@ pub struct IoThread {
     /// The next delivery, how much work is in it (see [`WORTH_A_WAKE`]), and how much of its bytes are filled.
     delivery: Delivery,
     work: usize,
+    /// [`WORTH_A_WAKE`]; without limit where the main thread would find no core that the clients do not use as well.
+    worth_a_wake: usize,
     filled: usize,
     spare: Vec<Delivery>,
 }
@@ -68,6 +70,7 @@ impl IoThread {
     pub fn new(number: usize, reader: Reader, pigeonhole: Arc<Pigeonhole>, room: Arc<Room>) -> IoThread {
         let ready = Ready::default();
         let mail = ready.flag(Token::Mail);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         IoThread {
             number,
             ready,
@@ -80,6 +83,7 @@ impl IoThread {
             room,
             delivery: Delivery { thread: number, ..Delivery::default() },
             work: 0,
+            worth_a_wake: if cores > 2 { WORTH_A_WAKE } else { usize::MAX },
             filled: 0,
             spare: Vec::new(),
         }
@@ -270,7 +274,7 @@ impl IoThread {
                 self.filled = bytes.end;
                 self.work += requests.len().max(1 + read / BYTES_PER_REQUEST);
                 self.delivery.events.push((slot, Event::Bytes { bytes, requests }));
-                if self.work >= WORTH_A_WAKE {
+                if self.work >= self.worth_a_wake {
                     self.deliver_and_ring();
                 }
             }
