@@ -46,7 +46,7 @@ pub struct Resources {
     pub cpu_user: f64,
     /// See `cpu_user`.
     pub cpu_sys: f64,
-    /// The same for the thread that runs the engine.
+    /// The same for the main thread, which runs the engine unless there are io threads to help it.
     pub cpu_user_main: f64,
     /// See `cpu_user_main`.
     pub cpu_sys_main: f64,

@@ -1,13 +1,14 @@
 //! The native server: sockets, files, signals and clocks around the engine.
 //!
-//! One thread owns the engine and polls its sockets, so there is no hop between a socket and the engine;
-//! everything that waits for a disk is another thread's business. Nothing here decides about data.
+//! One thread owns the engine and polls its sockets, so there is no hop between a socket and the engine; with
+//! `io-threads` the sockets are other threads' ([`threads`]). Everything that waits for a disk is another thread's
+//! business. Nothing here decides about data.
 //!
 //! - [`start`]: arguments and configuration files. [`process`]: the process and its machine. [`log`].
 //! - [`listen`]: addresses to listen at. [`connection`]: a socket and what is still to be written to it. [`inbox`]: what
 //!   sockets have brought.
 //! - [`ready`]: who can go on. [`pump`]: the loop. [`asks`]: what the engine wants done.
-//! - [`storage`]: files. [`clock`], [`memory`]: what is measured.
+//! - [`threads`]: `io-threads`. [`storage`]: files. [`clock`], [`memory`]: what is measured.
 
 pub mod asks;
 pub mod clock;
@@ -69,5 +70,9 @@ fn serve(setup: start::Setup) -> Result<ExitCode, String> {
     let files = pump::Files { config: host.config_file.clone(), pid: config.pidfile.clone() };
     let engine = Engine::new(config, host, process::entropy(), clock.now());
     let mut pump = pump::Pump::new(engine, clock, listeners, plan, files)?;
-    Ok(runtime.block_on(tokio::task::unconstrained(std::future::poll_fn(move |cx| pump.turn(cx)))))
+    let Some(room) = pump.room() else {
+        return Ok(runtime.block_on(tokio::task::unconstrained(std::future::poll_fn(move |cx| pump.turn(cx)))));
+    };
+    room.furnish(pump);
+    Ok(runtime.block_on(tokio::task::unconstrained(std::future::poll_fn(move |cx| room.turn(cx)))))
 }

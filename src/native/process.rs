@@ -90,10 +90,15 @@ pub fn disable_huge_pages() {
 pub fn resources() -> Resources {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     let all = usage(libc::RUSAGE_SELF);
-    #[cfg(target_os = "linux")]
-    let main = usage(libc::RUSAGE_THREAD);
-    #[cfg(not(target_os = "linux"))]
-    let main = all;
+    let (cpu_user_main, cpu_sys_main) = match std::thread::current().name() {
+        #[cfg(target_os = "linux")]
+        Some("main") => {
+            let main = usage(libc::RUSAGE_THREAD);
+            (seconds(main.ru_utime), seconds(main.ru_stime))
+        }
+        // An io thread asks: the main thread's figures are those of its task, in hundredths of a second.
+        _ => main_thread_times().unwrap_or((seconds(all.ru_utime), seconds(all.ru_stime))),
+    };
     let unit = if cfg!(target_os = "linux") { 1024 } else { 1 };
     let peak = all.ru_maxrss as u64 * unit;
     Resources {
@@ -102,9 +107,18 @@ pub fn resources() -> Resources {
         peak_rss: peak,
         cpu_user: seconds(all.ru_utime),
         cpu_sys: seconds(all.ru_stime),
-        cpu_user_main: seconds(main.ru_utime),
-        cpu_sys_main: seconds(main.ru_stime),
+        cpu_user_main,
+        cpu_sys_main,
     }
+}
+
+/// Seconds of user and system time of the main thread, where the system tells them to others.
+fn main_thread_times() -> Option<(f64, f64)> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{}/stat", std::process::id())).ok()?;
+    // The name, in brackets, may hold anything.
+    let (_, figures) = text.rsplit_once(") ")?;
+    let mut times = figures.split(' ').skip(11).map(|ticks| ticks.parse::<f64>().ok());
+    Some((times.next()?? / 100.0, times.next()?? / 100.0))
 }
 
 fn resident_bytes() -> Option<u64> {

@@ -33,6 +33,7 @@ use super::ready::{Flag, Ready, Token};
 use super::storage::Storage;
 use super::storage::load::{self, Loader, Plan, Progress};
 use super::threads::Threads;
+use super::threads::room::Room;
 
 /// Replies that are sent before the turn is over: they are to be still in the cache then, which is a third of the
 /// time of GET for values of 4 KiB.
@@ -202,6 +203,11 @@ impl Pump {
     pub fn turn(&mut self, cx: &mut Context) -> Poll<ExitCode> {
         let mut tokens = std::mem::take(&mut self.tokens);
         self.ready.take(cx.waker(), &mut tokens);
+        // An io thread has run the last command.
+        if let Some(code) = self.exit {
+            self.leave(self.clock.now());
+            return Poll::Ready(code);
+        }
         let now = self.clock.now();
         if tokens.iter().any(|token| matches!(token, Token::Connection(_))) {
             self.storage.note_clients();
@@ -236,7 +242,7 @@ impl Pump {
         again |= self.storage.pull_slice(&mut self.engine);
         while self.dispatch(now) {}
         if let Some(threads) = &mut self.threads {
-            threads.hand_out(self.engine.reader());
+            threads.hand_out(self.engine.reader(), None);
         }
         if self.storage.fatal {
             self.exit = Some(ExitCode::FAILURE);
@@ -255,6 +261,32 @@ impl Pump {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// A turn on the io thread with this number, in the context of the main thread's runtime: what io threads have
+    /// brought. Whatever else there is to do is the main thread's.
+    pub(super) fn turn_aside(&mut self, number: usize) {
+        let Some(threads) = &mut self.threads else { return };
+        if self.exit.is_some() {
+            return;
+        }
+        let now = self.clock.now();
+        threads.feed(&mut self.engine, now, &mut self.outbox);
+        while self.dispatch(now) {}
+        if let Some(threads) = &mut self.threads {
+            threads.hand_out(self.engine.reader(), Some(number));
+        }
+        let ended = self.clock.now().mono;
+        self.engine.end_turn(now.mono, ended);
+        let due = self.engine.next_deadline().is_some_and(|deadline| deadline < self.armed);
+        if due || self.exit.is_some() || self.storage.fatal || self.loader.is_some() {
+            self.timer_source.flag.raise();
+        }
+    }
+
+    /// The room that it is to be in, if there are io threads.
+    pub fn room(&self) -> Option<Arc<Room>> {
+        self.threads.as_ref().map(Threads::room)
     }
 
     /// A slice of loading, while there is something to load. True if there is more at hand.

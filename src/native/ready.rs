@@ -128,4 +128,29 @@ mod tests {
         ready.take(pump, &mut tokens);
         assert_eq!(tokens, [Token::Connection(7)]);
     }
+
+    #[test]
+    fn a_pump_at_work_is_not_woken_but_told_before_it_rests() {
+        struct Count(std::sync::atomic::AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let count = Arc::new(Count(0.into()));
+        let wakes = || count.0.load(Ordering::SeqCst);
+        let (ready, pump) = (Ready::default(), Waker::from(count.clone()));
+        let (mail, timer) = (ready.flag(Token::Mail), ready.flag(Token::Timer));
+        let mut tokens = Vec::new();
+        ready.take(&pump, &mut tokens);
+        mail.raise();
+        assert!(ready.rest() && wakes() == 0, "it goes on by itself");
+        ready.take(&pump, &mut tokens);
+        assert_eq!(std::mem::take(&mut tokens), [Token::Mail]);
+        assert!(!ready.rest());
+        mail.rearm();
+        mail.raise();
+        timer.raise();
+        assert_eq!(wakes(), 1, "once for all there is");
+    }
 }

@@ -47,7 +47,8 @@ export class Server {
     const server = new Server();
     server.folder = mkdtempSync(join(tmpdir(), "haversack-clients-"));
     server.port = await freePort();
-    server.options = options;
+    const threads = process.env.HAVERSACK_IO_THREADS;
+    server.options = [...(threads ? ["--io-threads", threads] : []), ...options];
     await server.start();
     return server;
   }

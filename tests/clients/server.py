@@ -34,7 +34,8 @@ class Server:
     def __init__(self, *options):
         self.folder = tempfile.mkdtemp(prefix="haversack-clients-")
         self.port = free_port()
-        self.options = options
+        threads = os.environ.get("HAVERSACK_IO_THREADS")
+        self.options = (*(["--io-threads", threads] if threads else []), *options)
         self.start()
 
     def start(self):

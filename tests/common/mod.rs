@@ -48,7 +48,7 @@ pub fn tool(variable: &str) -> PathBuf {
     line.unwrap_or_else(|| panic!("{variable} is missing; run pkg-scripts/servers to see why")).into()
 }
 
-/// Our own server, as built for this test.
+/// Our own server, as built for this test. With HAVERSACK_IO_THREADS in the environment, it runs with so many.
 pub fn haversack() -> PathBuf {
     env!("CARGO_BIN_EXE_haversack-server").into()
 }
@@ -75,6 +75,11 @@ impl Server {
         let port = free_port();
         let mut command = Command::new(&binary);
         command.args(["--port", &port.to_string(), "--dir"]).arg(&folder).args(options);
+        if let Ok(threads) = std::env::var("HAVERSACK_IO_THREADS")
+            && binary == haversack()
+        {
+            command.args(["--io-threads", &threads]);
+        }
         command.current_dir(&folder).stdin(Stdio::null());
         let log = std::fs::File::create(folder.join("server.log")).expect("a log file");
         command.stdout(log.try_clone().expect("a log file")).stderr(log);

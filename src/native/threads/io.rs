@@ -10,11 +10,10 @@ use std::task::{Context, Poll};
 use crate::engine::batch::Reader;
 
 use super::super::connection::{Connection, Read};
+use super::super::inbox::READ_BYTES;
 use super::super::ready::{Flag, Ready, Token};
-use super::mail::{Counter, Delivery, Event, Parcel, Pigeonhole, Socket};
-
-/// One read takes at most so many bytes.
-const READ_BYTES: usize = 64 * 1024;
+use super::mail::{Delivery, Event, Parcel, Pigeonhole, Socket};
+use super::room::Room;
 
 /// Room for input in a delivery.
 const DELIVERY_BYTES: usize = 2 * READ_BYTES;
@@ -22,8 +21,15 @@ const DELIVERY_BYTES: usize = 2 * READ_BYTES;
 /// With less room left, a delivery is full.
 const LEAST_ROOM: usize = READ_BYTES / 2;
 
-/// With so many pieces of input a delivery goes, so that the engine runs them while the next are read.
-const DELIVERY_PIECES: usize = 16;
+/// So much work makes a delivery that another thread is woken for while this one reads on: some tens of
+/// microseconds of the engine's time. In requests.
+pub const WORTH_A_WAKE: usize = 384;
+
+/// Input that is not in requests counts as one for so many bytes.
+const BYTES_PER_REQUEST: usize = 512;
+
+/// Times that a thread goes to the engine itself in one turn.
+const ROUNDS: usize = 4;
 
 /// Emptied deliveries that are kept.
 const SPARE_DELIVERIES: usize = 16;
@@ -49,28 +55,22 @@ pub struct IoThread {
     reader: Reader,
     parcel: Parcel,
     pigeonhole: Arc<Pigeonhole>,
-    counter: Arc<Counter>,
-    /// Wakes the engine's thread.
-    engine: Arc<Flag>,
-    /// The next delivery, how many pieces of input are in it, and how much of its bytes are filled.
+    room: Arc<Room>,
+    /// The next delivery, how much work is in it (see [`WORTH_A_WAKE`]), and how much of its bytes are filled.
     delivery: Delivery,
-    pieces: usize,
+    work: usize,
+    /// [`WORTH_A_WAKE`]; without limit where the main thread would find no core that the clients do not use as well.
+    worth_a_wake: usize,
     filled: usize,
     spare: Vec<Delivery>,
 }
 
 impl IoThread {
-    /// The thread with this number: it takes parcels from `pigeonhole`, puts deliveries on `counter` and wakes
-    /// `engine` for them.
-    pub fn new(
-        number: usize,
-        reader: Reader,
-        pigeonhole: Arc<Pigeonhole>,
-        counter: Arc<Counter>,
-        engine: Arc<Flag>,
-    ) -> IoThread {
+    /// The thread with this number: it takes parcels from `pigeonhole`, and what it reads to the `room`.
+    pub fn new(number: usize, reader: Reader, pigeonhole: Arc<Pigeonhole>, room: Arc<Room>) -> IoThread {
         let ready = Ready::default();
         let mail = ready.flag(Token::Mail);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         IoThread {
             number,
             ready,
@@ -80,10 +80,10 @@ impl IoThread {
             reader,
             parcel: Parcel::default(),
             pigeonhole,
-            counter,
-            engine,
+            room,
             delivery: Delivery { thread: number, ..Delivery::default() },
-            pieces: 0,
+            work: 0,
+            worth_a_wake: if cores > 2 { WORTH_A_WAKE } else { usize::MAX },
             filled: 0,
             spare: Vec::new(),
         }
@@ -108,7 +108,20 @@ impl IoThread {
             }
         }
         self.tokens = tokens;
-        self.deliver();
+        let mut rounds = 0;
+        while self.deliver() {
+            // It is run: this thread's share of what came of it is here.
+            if !self.room.enter(self.number) {
+                break;
+            }
+            if self.open_parcel() {
+                return Poll::Ready(());
+            }
+            rounds += 1;
+            if rounds == ROUNDS {
+                self.deliver_and_ring();
+            }
+        }
         if self.ready.rest() {
             cx.waker().wake_by_ref();
         }
@@ -121,7 +134,7 @@ impl IoThread {
         self.pigeonhole.take(&mut parcel);
         if let Some(reader) = parcel.reader.take() {
             // A delivery is read with one reader.
-            self.deliver();
+            self.deliver_and_ring();
             self.reader = reader;
         }
         for (slot, socket) in parcel.adopted.drain(..) {
@@ -246,7 +259,7 @@ impl IoThread {
             return;
         }
         if self.delivery.bytes.len() < self.filled + LEAST_ROOM {
-            self.deliver();
+            self.deliver_and_ring();
             self.delivery.bytes.resize(DELIVERY_BYTES, 0);
         }
         let Some(line) = self.lines[slot as usize].as_deref_mut() else { return };
@@ -259,10 +272,10 @@ impl IoThread {
                 let bytes = self.filled..self.filled + read;
                 let requests = self.reader.read(&self.delivery.bytes[bytes.clone()], &mut self.delivery.parsed);
                 self.filled = bytes.end;
+                self.work += requests.len().max(1 + read / BYTES_PER_REQUEST);
                 self.delivery.events.push((slot, Event::Bytes { bytes, requests }));
-                self.pieces += 1;
-                if self.pieces >= DELIVERY_PIECES {
-                    self.deliver();
+                if self.work >= self.worth_a_wake {
+                    self.deliver_and_ring();
                 }
             }
             Read::End => {
@@ -272,19 +285,24 @@ impl IoThread {
         }
     }
 
-    /// Puts on the counter what there is.
-    fn deliver(&mut self) {
+    /// Puts on the counter what there is. True if the engine is to be told.
+    fn deliver(&mut self) -> bool {
         if self.delivery.is_empty() {
-            return;
+            return false;
         }
         let mut next = self.spare.pop().unwrap_or_default();
         next.thread = self.number;
-        (self.pieces, self.filled) = (0, 0);
+        (self.work, self.filled) = (0, 0);
         let delivery = std::mem::replace(&mut self.delivery, next);
         let urgent = delivery.is_urgent();
-        self.counter.put(delivery);
-        if urgent {
-            self.engine.raise();
+        self.room.counter.put(delivery);
+        urgent
+    }
+
+    /// The same, and has the main thread run it.
+    fn deliver_and_ring(&mut self) {
+        if self.deliver() {
+            self.room.ring();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What goes between the engine's thread and an io thread: [`Delivery`] one way, [`Parcel`] the other.
 //!
-//! Both are moved whole, a pointer each under a lock held for a few instructions; their buffers come back to
+//! Both are moved whole, under a lock held for a few instructions; their buffers come back to
 //! be filled again. Nothing here decides anything.
 //!
 //! Invariants: a slot is given to a connection by the engine's thread, and is free again when [`Event::Closed`]
@@ -149,17 +149,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Where io threads put deliveries.
 #[derive(Default)]
-pub struct Counter(Mutex<Vec<Delivery>>);
+pub struct Counter(Mutex<Pile>);
+
+#[derive(Default)]
+struct Pile {
+    deliveries: Vec<Delivery>,
+    urgent: bool,
+}
 
 impl Counter {
     /// Puts one behind the others.
     pub fn put(&self, delivery: Delivery) {
-        lock(&self.0).push(delivery);
+        let urgent = delivery.is_urgent();
+        let mut pile = lock(&self.0);
+        pile.urgent |= urgent;
+        pile.deliveries.push(delivery);
+    }
+
+    /// Whether the engine is to look here soon.
+    pub fn is_urgent(&self) -> bool {
+        lock(&self.0).urgent
     }
 
     /// Moves all to `deliveries`, which must be empty.
     pub fn take(&self, deliveries: &mut Vec<Delivery>) {
-        std::mem::swap(&mut *lock(&self.0), deliveries);
+        let mut pile = lock(&self.0);
+        pile.urgent = false;
+        std::mem::swap(&mut pile.deliveries, deliveries);
     }
 }
 
