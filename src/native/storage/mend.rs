@@ -114,7 +114,9 @@ pub(super) fn damaged(
             "put the file back from a backup; or give up everything from offset {at} on: start once with \
              --aof-load-corrupt-tail-max-size {tail}, which cuts these {tail} bytes off and keeps them in a file beside it."
         ),
-        false => "put the file back from a backup: other files follow it, so nothing can be cut off.".to_owned(),
+        false => {
+            "put the file back from a backup: it is not the last part of the log, so nothing can be cut off.".to_owned()
+        }
     };
     Err(format!(
         "Bad file format reading the append only file {path}: {what} at offset {seen}. Whole up to offset {at} of {}; behind \
