@@ -23,7 +23,7 @@ enum Op {
     Cut(usize, u64),
     Sync(usize),
     SyncFailed(usize),
-    Rename(PathBuf, PathBuf),
+    Rename(PathBuf, PathBuf, usize),
     Remove(PathBuf),
     SyncFolder(PathBuf),
 }
@@ -118,13 +118,23 @@ impl FakeDisk {
         FakeDisk(Arc::new(Mutex::new(state)))
     }
 
-    /// The disk as a killed process leaves it after the first `count` operations; the last write may be torn.
-    pub fn after_kill(&self, count: usize, rng: &mut Rng) -> FakeDisk {
+    /// What was done to the disk, a line for each operation: for those who look for the cause of a failure.
+    pub fn story(&self) -> String {
+        let state = self.state();
+        let line = |(at, op): (usize, &Op)| match op {
+            Op::Write(id, bytes) => format!("{at}: write {id} {}\n", bytes.escape_ascii()),
+            op => format!("{at}: {op:?}\n"),
+        };
+        state.ops.iter().enumerate().map(line).collect()
+    }
+
+    /// The disk as a killed process leaves it after the first `count` operations; `torn`: in the middle of the last.
+    pub fn after_kill(&self, count: usize, torn: bool, rng: &mut Rng) -> FakeDisk {
         let state = self.state();
         let mut replay = Replay::default();
         for (at, op) in state.ops[..count].iter().enumerate() {
             match op {
-                Op::Write(id, bytes) if at + 1 == count => {
+                Op::Write(id, bytes) if torn && at + 1 == count => {
                     let kept = rng.below(bytes.len() as u64 + 1) as usize;
                     replay.run(&Op::Write(*id, bytes[..kept].to_vec()));
                 }
@@ -132,7 +142,7 @@ impl FakeDisk {
             }
         }
         let names = replay.names.into_iter();
-        FakeDisk::with(names.map(|(name, id)| (name, replay.files[id].now.clone())).collect())
+        FakeDisk::with(names.map(|(name, id)| (name, replay.files[&id].now.clone())).collect())
     }
 
     /// The disk as a power cut leaves it after the first `count` operations.
@@ -156,7 +166,7 @@ impl FakeDisk {
             }
         }
         let names = std::mem::take(&mut replay.durable).into_iter();
-        FakeDisk::with(names.map(|(name, id)| (name, replay.files[id].after_cut(rng))).collect())
+        FakeDisk::with(names.map(|(name, id)| (name, replay.files[&id].after_cut(rng))).collect())
     }
 }
 
@@ -172,7 +182,9 @@ impl Inode {
     fn after_cut(&self, rng: &mut Rng) -> Vec<u8> {
         let same = self.now.iter().zip(&self.flushed).take_while(|(a, b)| a == b).count();
         let mut bytes = match rng.below(5) {
-            _ if same < self.flushed.len() => return if rng.below(2) == 0 { self.now.clone() } else { self.flushed.clone() },
+            _ if same < self.flushed.len() => {
+                return if rng.below(2) == 0 { self.now.clone() } else { self.flushed.clone() };
+            }
             0 => self.flushed.clone(),
             1 => self.now.clone(),
             2 => self.now[..same + rng.below((self.now.len() - same) as u64 + 1) as usize].to_vec(),
@@ -216,7 +228,7 @@ struct Replay {
 
 fn folder_of(op: &Op) -> PathBuf {
     let path = match op {
-        Op::Create(path, _) | Op::Remove(path) | Op::Rename(_, path) => path,
+        Op::Create(path, _) | Op::Remove(path) | Op::Rename(_, path, _) => path,
         _ => unreachable!("only names wait"),
     };
     path.parent().expect("files are in folders").to_owned()
@@ -230,10 +242,9 @@ fn rename_in(names: &mut BTreeMap<PathBuf, usize>, op: &Op) {
         Op::Remove(path) => {
             names.remove(path);
         }
-        Op::Rename(from, to) => {
-            if let Some(id) = names.remove(from) {
-                names.insert(to.clone(), id);
-            }
+        Op::Rename(from, to, id) => {
+            names.remove(from);
+            names.insert(to.clone(), *id);
         }
         _ => {}
     }
@@ -245,7 +256,11 @@ impl Replay {
             Op::Create(_, id) => {
                 self.files.insert(*id, Inode::default());
             }
-            Op::Empty(id) => self.file(*id).now.clear(),
+            Op::Empty(id) => {
+                let file = self.file(*id);
+                file.now.clear();
+                file.doubtful.clear();
+            }
             Op::Write(id, bytes) => self.file(*id).now.extend_from_slice(bytes),
             Op::Cut(id, length) => {
                 let file = self.file(*id);
@@ -383,10 +398,8 @@ impl Disk for FakeDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.call(true)?;
-        let op = Op::Rename(from.to_owned(), to.to_owned());
-        if !state.names.contains_key(from) {
-            return Err(ErrorKind::NotFound.into());
-        }
+        let id = *state.names.get(from).ok_or(ErrorKind::NotFound)?;
+        let op = Op::Rename(from.to_owned(), to.to_owned(), id);
         rename_in(&mut state.names, &op);
         state.ops.push(op);
         Ok(())

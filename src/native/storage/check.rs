@@ -141,8 +141,8 @@ impl Checker {
         self.held.extend_from_slice(bytes);
         loop {
             let more = match self.mode {
-                Mode::Start => self.start()?,
-                Mode::Between => self.between()?,
+                Mode::Start => self.start(out)?,
+                Mode::Between => self.between(out)?,
                 Mode::Sealed => self.sealed(out)?,
                 Mode::Bare => self.bare(out)?,
                 Mode::Raw => {
@@ -192,7 +192,7 @@ impl Checker {
         }
     }
 
-    fn start(&mut self) -> Result<bool, Stop> {
+    fn start(&mut self, out: &mut Vec<u8>) -> Result<bool, Stop> {
         let seen = &self.held[..self.held.len().min(SNAPSHOT_HEAD)];
         if seen.is_empty() {
             return Ok(false);
@@ -216,12 +216,12 @@ impl Checker {
         let head = seal::read_head(&self.held[..end]).map_err(|what| torn(self, what))?;
         self.head = Some(head);
         self.chain.restart(head.chain, end as u64);
-        self.held.drain(..end);
+        out.extend(self.held.drain(..end));
         self.mode = Mode::Between;
         Ok(true)
     }
 
-    fn between(&mut self) -> Result<bool, Stop> {
+    fn between(&mut self, out: &mut Vec<u8>) -> Result<bool, Stop> {
         let Some(first) = self.held.first() else { return Ok(false) };
         self.closed = false;
         if *first == 0 {
@@ -242,7 +242,7 @@ impl Checker {
             if !fits {
                 return Err(self.damage(0, "a checksum line is damaged, or stands in the wrong place", false));
             }
-            self.held.drain(..end);
+            out.extend(self.held.drain(..end));
             self.closed = true;
             return Ok(true);
         }
@@ -288,8 +288,7 @@ impl Checker {
                         return Err(Stop::Until(time));
                     }
                     let end = self.at + bytes;
-                    out.extend_from_slice(&self.held[..end]);
-                    self.held.drain(..end);
+                    out.extend(self.held.drain(..end));
                     (self.chain, self.at, self.mode) = (chain, 0, Mode::Between);
                     return Ok(true);
                 }

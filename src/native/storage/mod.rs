@@ -233,6 +233,11 @@ impl Storage {
         self.log.as_ref().map_or(u64::MAX, |log| log.appender.safe())
     }
 
+    /// Offset up to which the stream is durable.
+    pub fn durable(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.appender.synced())
+    }
+
     /// Reports when everything so far is durable.
     pub fn ask_sync(&mut self, engine: &mut Engine, now: Now) {
         match &self.log {
@@ -361,7 +366,7 @@ impl Storage {
         }
         self.last_id += 1;
         let id = self.last_id;
-        self.worker.submit(Job::BeginSnapshot { id, path, flush, sealed });
+        self.worker.submit(Job::BeginSnapshot { id, path, flush, base: kind == SnapshotKind::LogBase, sealed });
         let key_delay = Duration::from_micros(engine.config().rdb_key_save_delay.max(0) as u64);
         let began = Instant::now();
         let (complete, at_once, spare) = (false, false, Vec::new());

@@ -59,6 +59,8 @@ pub enum Job {
         path: PathBuf,
         /// Whether to flush in steps.
         flush: bool,
+        /// It is a base of the log, cut where the part begins that was asked for last.
+        base: bool,
         /// It consists of commands, and is the base with this number: with checksums.
         sealed: Option<u64>,
     },
@@ -141,6 +143,10 @@ enum Hands {
 struct Bench {
     disk: SharedDisk,
     snapshot: Option<Snapshot>,
+    /// The last part could not be opened: a base that is cut where it begins would have nothing behind it.
+    partless: bool,
+    /// A flush of this part has failed. A later one may succeed, and would mean nothing.
+    distrusted: Option<Arc<dyn DiskFile>>,
 }
 
 impl Worker {
@@ -152,7 +158,7 @@ impl Worker {
         let (jobs, inbox) = channel();
         let (outbox, events) = channel();
         let thread = std::thread::Builder::new().name("storage".to_owned()).spawn(move || {
-            let mut bench = Bench { disk, snapshot: None };
+            let mut bench = Bench { disk, snapshot: None, partless: false, distrusted: None };
             while let Ok(job) = inbox.recv() {
                 if let Some(event) = bench.work(job) {
                     if outbox.send(event).is_err() {
@@ -167,7 +173,7 @@ impl Worker {
 
     /// One without a thread: for simulations.
     pub fn by_hand(disk: SharedDisk) -> Worker {
-        let bench = Bench { disk, snapshot: None };
+        let bench = Bench { disk, snapshot: None, partless: false, distrusted: None };
         Worker { hands: Hands::Own { jobs: VecDeque::new(), events: VecDeque::new(), bench } }
     }
 
@@ -256,7 +262,12 @@ impl Drop for Snapshot {
 impl Bench {
     fn work(&mut self, job: Job) -> Option<Event> {
         match job {
-            Job::BeginSnapshot { id, path, flush, sealed } => match begin(&self.disk, id, &path, flush, sealed) {
+            // The switch has told its own failure.
+            Job::BeginSnapshot { base: true, .. } if self.partless => {
+                self.snapshot = None;
+                None
+            }
+            Job::BeginSnapshot { id, path, flush, sealed, .. } => match begin(&self.disk, id, &path, flush, sealed) {
                 Ok(snapshot) => {
                     self.snapshot = Some(snapshot);
                     None
@@ -285,14 +296,25 @@ impl Bench {
                 self.snapshot = None;
                 None
             }
-            Job::Sync { file, offset } => Some(Event::Synced(offset, file.sync())),
+            Job::Sync { file, offset } => {
+                let done = file.sync();
+                if done.is_err() {
+                    self.distrusted = Some(file);
+                }
+                Some(Event::Synced(offset, done))
+            }
             Job::Close { file, seal } => {
                 // Without the line the part is one that was not closed, and as good.
                 let _ = file.sync().and_then(|()| file.write_all(&seal)).and_then(|()| file.sync());
                 None
             }
             Job::Switch { old, end, place, name, seq, listed } => {
-                let switched = switch(&*self.disk, old, end, &place, &name, seq, listed);
+                let known = |old: &Arc<dyn DiskFile>| self.distrusted.as_ref().is_some_and(|bad| Arc::ptr_eq(bad, old));
+                let switched = match old.as_ref().is_some_and(known) {
+                    true => Err(SwitchError { error: io::Error::other("an earlier flush failed"), go_back: false }),
+                    false => switch(&*self.disk, old, end, &place, &name, seq, listed),
+                };
+                self.partless = switched.is_err();
                 Some(Event::Switched(switched))
             }
             Job::Run(ticket, run) => Some(Event::Done(ticket, run())),
