@@ -727,3 +727,78 @@ fn clients_are_told_while_data_are_loaded() {
     assert!(server.wait().success(), "{}", server.log());
     assert!(files_in(&folder) == before);
 }
+
+// ---- Up to a point in time ----
+
+/// A log with times: each of three seconds has its value. Gives the folder and the second of the middle one.
+fn log_with_times() -> (PathBuf, i64) {
+    let folder = fresh_folder("recovery");
+    let server = start(&folder, &[&LOGGED[..], &["--aof-timestamp-enabled", "yes"]].concat());
+    let mut client = server.client();
+    let mut seconds = Vec::new();
+    for value in ["first", "second", "third"] {
+        let now = |client: &mut Client| -> i64 {
+            let time = strings(call(client, &[b"TIME"]));
+            std::str::from_utf8(&time[0]).unwrap().parse().unwrap()
+        };
+        wait_until("the next second", || Some(&now(&mut client)) > seconds.last());
+        do_all(&mut client, &[&format!("SET a {value}"), &format!("RPUSH all {value}")]);
+        seconds.push(now(&mut client));
+    }
+    server.kill();
+    (folder, seconds[1])
+}
+
+/// With the log off, the past is looked at, and no file is touched.
+#[test]
+fn a_log_is_looked_at_as_it_was() {
+    let (folder, second) = log_with_times();
+    let before = files_in(&folder);
+    let until = second.to_string();
+    let server = start(&folder, &["--save", "", "--aof-load-until", &until]);
+    let mut client = server.client();
+    assert_eq!(client.ask("LRANGE all 0 -1"), "[\"first\" \"second\"]");
+    do_all(&mut client, &["SET a changed"]);
+    server.stop();
+    assert!(files_in(&folder) == before);
+
+    let early = (second - 100).to_string();
+    let said = refused(&folder, &["--save", "", "--aof-load-until", &early]);
+    assert_says(&said, &["aof-load-until", "before the base", "Nothing was changed"]);
+    assert_says(&refused(&folder, &[&LOGGED[..], &["--aof-load-until", &early]].concat()), &["before the base"]);
+    let (plain, _, _) = logged();
+    assert_says(&refused(&plain, &["--save", "", "--aof-load-until", "4000000000"]), &["aof-timestamp-enabled"]);
+}
+
+/// With the log on, it goes on from there in new files; those of before are kept, and can be had back.
+#[test]
+fn a_log_goes_back_and_forth_in_time() {
+    let (folder, second) = log_with_times();
+    let until = second.to_string();
+    let back = [&LOGGED[..], &["--aof-load-until", &until]].concat();
+    let before = files_in(&folder);
+    let server = start(&folder, &back);
+    let mut client = server.client();
+    assert_eq!(client.ask("LRANGE all 0 -1"), "[\"first\" \"second\"]");
+    do_all(&mut client, &["RPUSH all instead"]);
+    server.kill();
+    // What is acknowledged is in the new log, and the old one is there as it was, under a name that says so.
+    let log = folder.join("appendonlydir");
+    let kept =
+        names_in(&log).into_iter().find(|name| name.contains(".manifest.before-")).expect("the manifest of before");
+    for (path, bytes) in &before {
+        let path = if path.ends_with("appendonly.aof.manifest") { log.join(&kept) } else { path.clone() };
+        assert!(std::fs::read(&path).expect("kept") == *bytes, "{}", path.display());
+    }
+    // The same again would throw away what has been written since.
+    assert_says(&refused(&folder, &back), &["before the base"]);
+    let server = start(&folder, &LOGGED);
+    let mut client = server.client();
+    assert_eq!(client.ask("LRANGE all 0 -1"), "[\"first\" \"second\" \"instead\"]");
+    do_all(&mut client, &["BGREWRITEAOF"]);
+    wait_until("the rewrite", || info(&mut client).contains("aof_rewrite_in_progress:0"));
+    server.kill();
+    std::fs::rename(log.join(&kept), log.join("appendonly.aof.manifest")).unwrap();
+    let server = start(&folder, &LOGGED);
+    assert_eq!(server.client().ask("LRANGE all 0 -1"), "[\"first\" \"second\" \"third\"]");
+}

@@ -328,3 +328,83 @@ impl Appender {
         line
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn part(name: &str) -> (PathBuf, OpenPart) {
+        let path = std::env::temp_dir().join(format!("haversack-append-{}-{name}", std::process::id()));
+        let file = File::options().append(true).create(true).open(&path).unwrap();
+        file.set_len(0).unwrap();
+        (path, OpenPart { file: Arc::new(file), seq: 1, chain: Chain::default() })
+    }
+
+    fn at(ms: u64) -> MonoTime {
+        MonoTime::from_ms(10_000 + ms)
+    }
+
+    #[test]
+    fn replies_wait_for_the_disk_only_if_always() {
+        let (path, part) = part("always");
+        let mut log = Appender::new(Some(part), 100, AppendFsync::Always, at(0));
+        log.append(b"abcd", at(0));
+        log.flush(at(0), false).unwrap();
+        assert_eq!((log.safe(), log.end()), (100, 104));
+        let (_, offset) = log.due_sync(at(0), false).unwrap();
+        log.append(b"ef", at(1));
+        log.flush(at(1), false).unwrap();
+        assert!(log.due_sync(at(1), false).is_none(), "one flush at a time");
+        log.end_sync(offset, Ok(())).unwrap();
+        assert_eq!(log.safe(), 104);
+        assert_eq!(log.due_sync(at(1), false).unwrap().1, 106);
+        log.policy = AppendFsync::EverySec;
+        assert_eq!(log.safe(), 106);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_write_does_not_wait_for_a_flush_but_is_counted_if_that_is_slow() {
+        let (path, part) = part("slow");
+        let mut log = Appender::new(Some(part), 0, AppendFsync::EverySec, at(0));
+        log.append(b"a", at(0));
+        log.flush(at(0), false).unwrap();
+        assert!(log.due_sync(at(999), false).is_none());
+        assert!(log.due_sync(at(1000), false).is_some());
+        for (ms, delayed) in [(1500, 0), (2999, 0), (3000, 1)] {
+            log.append(b"b", at(ms));
+            log.flush(at(ms), false).unwrap();
+            assert_eq!((log.safe(), log.delayed), (log.end(), delayed), "after {ms} ms");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_failed_write_is_kept_and_a_failed_flush_is_final() {
+        let full = OpenPart {
+            file: Arc::new(File::options().append(true).open("/dev/full").unwrap()),
+            seq: 1,
+            chain: Chain::default(),
+        };
+        let (path, part) = part("full");
+        let mut log = Appender::new(Some(full), 0, AppendFsync::EverySec, at(0));
+        log.append(b"abc", at(0));
+        // A device cannot be cut back: what it holds is unknown.
+        assert!(matches!(log.flush(at(0), false), Err(Trouble::Broken(_))));
+        assert!(log.is_broken() && log.safe() == 0);
+        log.leave(true);
+        log.enter(part);
+        log.append(b"d", at(5));
+        log.flush(at(5), false).unwrap();
+        assert_eq!((log.safe(), log.end()), (0, 4), "the base is not stored yet");
+        log.prove(3, at(6));
+        assert_eq!(log.safe(), 4);
+        let (_, offset) = log.due_sync(at(2000), false).unwrap();
+        assert!(log.end_sync(offset, Err(io::Error::other("lost"))).is_err());
+        assert!(log.is_broken());
+        std::fs::remove_file(path).unwrap();
+    }
+}

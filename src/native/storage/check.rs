@@ -198,9 +198,7 @@ impl Checker {
             return Ok(false);
         }
         if [&b"REDIS"[..], b"VALKEY"].iter().any(|magic| seen.starts_with(magic)) {
-            if seen.len() == SNAPSHOT_HEAD {
-                self.base_time = snapshot_time(seen);
-            }
+            self.base_time = snapshot_time(seen);
             (self.mode, self.snapshot) = (Mode::Raw, true);
             return Ok(true);
         }

@@ -90,7 +90,12 @@ pub fn read_manifest(disk: &dyn Disk, place: &LogPlace) -> Result<Option<Manifes
         }
     };
     let manifest = Manifest::parse(&text);
-    manifest.map(Some).map_err(|what| format!("The manifest of the log is wrong. {}, {what}", path.display()))
+    manifest.map(Some).map_err(|what| {
+        format!(
+            "The manifest of the log is wrong. {}, {what}. Nothing was changed; put the file back from a backup.",
+            path.display()
+        )
+    })
 }
 
 /// Finds what is to be loaded, and makes the log ready to be appended to.
