@@ -264,7 +264,7 @@ impl Pump {
                 let (policy, bytes) = (self.engine.config().appendfsync, opened.bytes);
                 let (offset, anew) = (self.engine.offset(), opened.part.is_none());
                 self.engine.set_log_enabled(true);
-                self.storage.open_log(opened, offset, policy, now);
+                self.storage.open_log(*opened, offset, policy, now);
                 if anew {
                     self.engine.start_log(now);
                 } else {
@@ -550,6 +550,11 @@ impl Pump {
                 }
                 Err(_) => self.hang_up(now, slot),
             }
+        }
+        if !self.held.is_empty() && self.storage.sends_away(now) {
+            let held = std::mem::take(&mut self.held);
+            log::warning(&format!("Closing connections: {} replies wait for a log that cannot be stored", held.len()));
+            held.iter().for_each(|(_, slot)| self.hang_up(now, *slot));
         }
     }
 

@@ -125,7 +125,7 @@ impl Machine {
                     let Some(opened) = opened else { break };
                     let (policy, anew) = (self.engine.config().appendfsync, opened.part.is_none());
                     self.engine.set_log_enabled(true);
-                    self.storage.open_log(opened, self.engine.offset(), policy, now);
+                    self.storage.open_log(*opened, self.engine.offset(), policy, now);
                     match anew {
                         true => self.engine.start_log(now),
                         false => {

@@ -340,7 +340,7 @@ pub enum Progress {
     /// The thread has not read on yet; the flag will be raised.
     Wait,
     /// Everything is loaded.
-    Done(Option<OpenLog>),
+    Done(Option<Box<OpenLog>>),
 }
 
 impl Loader {
@@ -568,10 +568,10 @@ impl Loader {
         let disk = &*self.disk;
         if self.later {
             let manifest = mend::keep_for_later(disk, &place, manifest)?;
-            return Ok(Progress::Done(Some(OpenLog { place, manifest, part: None, bytes: 0 })));
+            return Ok(Progress::Done(Some(Box::new(OpenLog { place, manifest, part: None, bytes: 0 }))));
         }
         let found = self.found.filter(|found| !found.snapshot);
-        open_last(disk, place, manifest, self.total, found, self.before).map(|log| Progress::Done(Some(log)))
+        open_last(disk, place, manifest, self.total, found, self.before).map(|log| Progress::Done(Some(Box::new(log))))
     }
 }
 

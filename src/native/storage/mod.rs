@@ -57,6 +57,8 @@ struct Log {
     fresh: bool,
     /// Nothing can be stored now, and the engine knows.
     failing: bool,
+    /// Since when.
+    failing_since: MonoTime,
     /// It has just been told: replies that are at hand may confirm what is not stored.
     just_failed: bool,
     /// When to try a new base again, and how long to wait the time after that.
@@ -74,6 +76,7 @@ impl Log {
             left: None,
             fresh,
             failing: false,
+            failing_since: MonoTime::default(),
             just_failed: false,
             retry_at: MonoTime::default(),
             retry_wait_ms: append::RETRY_MS,
@@ -85,6 +88,9 @@ impl Log {
         self.retry_wait_ms = (self.retry_wait_ms * 2).min(LONGEST_WAIT_MS);
     }
 }
+
+/// How long a reply waits for a log that cannot be stored before its connection is closed.
+const PATIENCE_MS: u64 = 2000;
 
 /// The longest time between two tries to begin a new base.
 const LONGEST_WAIT_MS: u64 = 16_000;
@@ -233,6 +239,13 @@ impl Storage {
         self.log.as_ref().map_or(u64::MAX, |log| log.appender.safe())
     }
 
+    /// Whether the log has not been stored for so long that those who wait for it are to be sent away: what became of
+    /// their writes cannot be told, and nobody is to wait for a disk without end.
+    pub fn sends_away(&self, now: Now) -> bool {
+        let too_long = |log: &Log| log.failing && now.mono.ms_since(log.failing_since) >= PATIENCE_MS;
+        self.log.as_ref().is_some_and(too_long)
+    }
+
     /// Offset up to which the stream is durable.
     pub fn durable(&self) -> u64 {
         self.log.as_ref().map_or(0, |log| log.appender.synced())
@@ -336,6 +349,7 @@ impl Storage {
         let Some(log) = &mut self.log else { return };
         if !std::mem::replace(&mut log.failing, true) {
             log.just_failed = true;
+            log.failing_since = now.mono;
             log.retry_wait_ms = append::RETRY_MS;
             log.wait_longer(now);
             engine.report(now, Report::StoreFailed { reason });
