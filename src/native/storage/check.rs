@@ -69,7 +69,9 @@ pub struct Checker {
     head: Option<Head>,
     /// What is kept back: a batch, or the beginning of a line.
     held: Vec<u8>,
-    /// How much of `held` has been looked at.
+    /// How much of `held` has been let go of: taken out when everything at hand is dealt with.
+    start: usize,
+    /// How much of the rest has been looked at.
     at: usize,
     /// Bytes of payload that come next, and arguments of the command that are left.
     payload: u64,
@@ -106,6 +108,7 @@ impl Checker {
             chain: Chain::default(),
             head: None,
             held: Vec::new(),
+            start: 0,
             at: 0,
             payload: 0,
             args: 0,
@@ -146,11 +149,13 @@ impl Checker {
                 Mode::Sealed => self.sealed(out)?,
                 Mode::Bare => self.bare(out)?,
                 Mode::Raw => {
-                    out.append(&mut self.held);
+                    self.release(self.rest().len(), out);
                     false
                 }
             };
             if !more {
+                self.held.drain(..self.start);
+                self.start = 0;
                 return Ok(());
             }
         }
@@ -182,9 +187,20 @@ impl Checker {
         Stop::Damage(Damage { at: self.chain.from, seen: self.chain.length() + seen as u64, what, torn })
     }
 
+    /// What is kept back.
+    fn rest(&self) -> &[u8] {
+        &self.held[self.start..]
+    }
+
+    /// Lets go of so many bytes of it.
+    fn release(&mut self, bytes: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.held[self.start..self.start + bytes]);
+        self.start += bytes;
+    }
+
     /// The end of the line that begins at `at`, if it is there. An error is a line that is none.
     fn line(&self, at: usize) -> Result<Option<usize>, ()> {
-        let rest = &self.held[at..];
+        let rest = &self.rest()[at..];
         match memchr::memchr(b'\n', &rest[..rest.len().min(LONGEST_LINE)]) {
             Some(end) => Ok(Some(at + end + 1)),
             None if rest.len() >= LONGEST_LINE => Err(()),
@@ -193,7 +209,7 @@ impl Checker {
     }
 
     fn start(&mut self, out: &mut Vec<u8>) -> Result<bool, Stop> {
-        let seen = &self.held[..self.held.len().min(SNAPSHOT_HEAD)];
+        let seen = &self.rest()[..self.rest().len().min(SNAPSHOT_HEAD)];
         if seen.is_empty() {
             return Ok(false);
         }
@@ -211,44 +227,45 @@ impl Checker {
         }
         let torn = |checker: &Checker, what| checker.damage(0, what, false);
         let Some(end) = self.line(0).map_err(|()| torn(self, "its first line is damaged"))? else { return Ok(false) };
-        let head = seal::read_head(&self.held[..end]).map_err(|what| torn(self, what))?;
+        let head = seal::read_head(&self.rest()[..end]).map_err(|what| torn(self, what))?;
         self.head = Some(head);
         self.chain.restart(head.chain, end as u64);
-        out.extend(self.held.drain(..end));
+        self.release(end, out);
         self.mode = Mode::Between;
         Ok(true)
     }
 
     fn between(&mut self, out: &mut Vec<u8>) -> Result<bool, Stop> {
-        let Some(first) = self.held.first() else { return Ok(false) };
+        let Some(&first) = self.rest().first() else { return Ok(false) };
         self.closed = false;
-        if *first == 0 {
+        if first == 0 {
             return Err(self.damage(0, "zeros stand where a batch should begin", true));
         }
-        let (begins, seals) = (BEGIN.starts_with(&self.held[..self.held.len().min(BEGIN.len())]), *first == b'#');
-        if begins && self.held.len() < BEGIN.len() {
+        let rest = self.rest();
+        let (begins, seals) = (BEGIN.starts_with(&rest[..rest.len().min(BEGIN.len())]), first == b'#');
+        if begins && rest.len() < BEGIN.len() {
             return Ok(false);
         }
         if begins {
             (self.mode, self.at) = (Mode::Sealed, BEGIN.len());
             return Ok(true);
         }
-        if seals && self.held.starts_with(SEAL) {
+        if seals && rest.starts_with(SEAL) {
             let lost = |checker: &Checker| checker.damage(0, "a checksum line is damaged", true);
             let Some(end) = self.line(0).map_err(|()| lost(self))? else { return Ok(false) };
-            let fits = seal::read_seal(&self.held[..end]).is_some_and(|seal| self.chain.check(&seal, end as u64));
+            let fits = seal::read_seal(&self.rest()[..end]).is_some_and(|seal| self.chain.check(&seal, end as u64));
             if !fits {
                 return Err(self.damage(0, "a checksum line is damaged, or stands in the wrong place", false));
             }
-            out.extend(self.held.drain(..end));
+            self.release(end, out);
             self.closed = true;
             return Ok(true);
         }
         // A mark of ours that was torn, with nothing but zeros behind it.
-        if seals && self.held.get(1..3).is_some_and(|next| next.contains(&0)) {
+        if seals && self.rest().get(1..3).is_some_and(|next| next.contains(&0)) {
             return Err(self.damage(1, "zeros stand where a batch should begin", true));
         }
-        if seals && self.held.len() < 2 {
+        if seals && self.rest().len() < 2 {
             return Ok(false);
         }
         self.mode = Mode::Bare;
@@ -266,7 +283,7 @@ impl Checker {
                     return Err(self.damage(self.at, what, false));
                 }
                 Framed::Note(bytes) => {
-                    let line = &self.held[self.at..self.at + bytes];
+                    let line = &self.rest()[self.at..self.at + bytes];
                     if !line.starts_with(SEAL) {
                         if !line.starts_with(STAMP) {
                             return Err(self.damage(self.at, "an unknown note stands within a batch", false));
@@ -277,16 +294,16 @@ impl Checker {
                     }
                     let seal = seal::read_seal(line);
                     let mut chain = self.chain;
-                    chain.pass(&self.held[..self.at]);
+                    chain.pass(&self.rest()[..self.at]);
                     if !seal.is_some_and(|seal| chain.check(&seal, bytes as u64)) {
                         return Err(self.damage(self.at, "a batch does not fit its checksum", false));
                     }
                     if let Some((at, time)) = self.later {
-                        out.extend_from_slice(&self.held[..at]);
+                        out.extend_from_slice(&self.rest()[..at]);
                         return Err(Stop::Until(time));
                     }
                     let end = self.at + bytes;
-                    out.extend(self.held.drain(..end));
+                    self.release(end, out);
                     (self.chain, self.at, self.mode) = (chain, 0, Mode::Between);
                     return Ok(true);
                 }
@@ -302,29 +319,27 @@ impl Checker {
                 Framed::Command(bytes) => self.at += bytes,
                 Framed::Wrong => {
                     self.mode = Mode::Raw;
-                    self.bare += self.held.len() as u64;
+                    self.bare += self.rest().len() as u64;
                     break true;
                 }
                 Framed::Note(bytes) => {
-                    let line = &self.held[self.at..self.at + bytes];
+                    let line = &self.rest()[self.at..self.at + bytes];
                     if line == BEGIN || line.starts_with(SEAL) {
-                        self.chain.pass(&self.held[..self.at]);
                         let seal = seal::read_seal(line);
+                        self.chain.pass(&self.held[self.start..self.start + self.at]);
                         // Lines of ours behind something that was not ours are preceded by its seal.
                         if !seal.is_some_and(|seal| self.chain.check(&seal, bytes as u64)) {
                             let what = "what stands before a checksum line does not fit it";
                             return Err(self.damage(0, what, false));
                         }
-                        let end = self.at + bytes;
-                        out.extend_from_slice(&self.held[..end]);
-                        self.held.drain(..end);
+                        self.release(self.at + bytes, out);
                         (self.at, self.mode) = (0, Mode::Between);
                         return Ok(true);
                     }
                     if line.starts_with(STAMP) {
                         self.stamp(bytes);
                         if let Some((at, time)) = self.later {
-                            out.extend_from_slice(&self.held[..at]);
+                            out.extend_from_slice(&self.rest()[..at]);
                             return Err(Stop::Until(time));
                         }
                     }
@@ -333,23 +348,22 @@ impl Checker {
             }
         };
         let passed = std::mem::take(&mut self.at);
-        self.chain.pass(&self.held[..passed]);
-        out.extend_from_slice(&self.held[..passed]);
-        self.held.drain(..passed);
+        self.chain.pass(&self.held[self.start..self.start + passed]);
+        self.release(passed, out);
         Ok(more)
     }
 
     /// Looks at what stands at `at`.
     fn frame(&mut self) -> Framed {
-        let room = (self.held.len() - self.at) as u64;
+        let room = (self.rest().len() - self.at) as u64;
         if self.payload > 0 {
             let bytes = self.payload.min(room);
             self.payload -= bytes;
             return if bytes == 0 { Framed::Need } else { Framed::Command(bytes as usize) };
         }
-        let Some(first) = self.held.get(self.at) else { return Framed::Need };
+        let Some(&first) = self.rest().get(self.at) else { return Framed::Need };
         let expected: &[u8] = if self.args > 0 { b"$" } else { b"*#" };
-        if !expected.contains(first) {
+        if !expected.contains(&first) {
             return Framed::Wrong;
         }
         let end = match self.line(self.at) {
@@ -358,10 +372,11 @@ impl Checker {
             Err(()) => return Framed::Wrong,
         };
         let bytes = end - self.at;
-        if *first == b'#' {
+        if first == b'#' {
             return Framed::Note(bytes);
         }
-        let digits = self.held[self.at + 1..end].strip_suffix(b"\r\n").and_then(|text| std::str::from_utf8(text).ok());
+        let digits =
+            self.rest()[self.at + 1..end].strip_suffix(b"\r\n").and_then(|text| std::str::from_utf8(text).ok());
         let Some(number) = digits.and_then(|digits| digits.parse::<u64>().ok()).filter(|n| *n < u64::MAX / 2) else {
             return Framed::Wrong;
         };
@@ -376,7 +391,7 @@ impl Checker {
 
     /// Takes note of a time.
     fn stamp(&mut self, bytes: usize) {
-        let line = &self.held[self.at + STAMP.len()..self.at + bytes];
+        let line = &self.rest()[self.at + STAMP.len()..self.at + bytes];
         let Some(time) = std::str::from_utf8(line).ok().and_then(|text| text.trim_end().parse::<i64>().ok()) else {
             return;
         };
