@@ -45,6 +45,15 @@ pub struct Found {
     pub closed: bool,
     /// It is a snapshot, which has a checksum of its own.
     pub snapshot: bool,
+    /// From here on, framing could not be followed: nothing behind it was checked.
+    pub lost: Option<u64>,
+}
+
+impl Found {
+    /// Whether its checksums are known to the end, so that it can be gone on with.
+    pub fn is_followed(&self) -> bool {
+        !self.snapshot && self.lost.is_none()
+    }
 }
 
 /// What the bytes at hand are.
@@ -85,6 +94,7 @@ pub struct Checker {
     bare: u64,
     closed: bool,
     snapshot: bool,
+    lost: Option<u64>,
     base_time: Option<i64>,
 }
 
@@ -118,6 +128,7 @@ impl Checker {
             bare: 0,
             closed: false,
             snapshot: false,
+            lost: None,
             base_time: None,
         }
     }
@@ -179,8 +190,8 @@ impl Checker {
                 out.append(&mut self.held);
             }
         }
-        let Checker { head, chain, bare, closed, snapshot, .. } = *self;
-        Ok(Found { head, chain, bare: bare + chain.open, closed, snapshot })
+        let Checker { head, chain, bare, closed, snapshot, lost, .. } = *self;
+        Ok(Found { head, chain, bare: bare + chain.open, closed, snapshot, lost })
     }
 
     fn damage(&self, seen: usize, what: &'static str, torn: bool) -> Stop {
@@ -319,6 +330,7 @@ impl Checker {
                 Framed::Command(bytes) => self.at += bytes,
                 Framed::Wrong => {
                     self.mode = Mode::Raw;
+                    self.lost = Some(self.chain.length() + self.at as u64);
                     self.bare += self.rest().len() as u64;
                     break true;
                 }

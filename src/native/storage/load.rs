@@ -517,6 +517,7 @@ impl Loader {
             return self.go_on_behind(mended);
         }
         mend::check_end(source, &found)?;
+        mend::check_lost(&*self.disk, source, &found, engine.config())?;
         if found.bare > 0 && !found.snapshot {
             let (path, bytes) = (source.path.display(), found.bare);
             log::notice(&format!(
@@ -524,7 +525,7 @@ impl Loader {
                 source.bytes
             ));
         }
-        self.before = (!source.base && !found.snapshot).then(|| check::end_of(source.seq, &found));
+        self.before = (!source.base && found.is_followed()).then(|| check::end_of(source.seq, &found));
         self.found = Some(found);
         Ok(())
     }
@@ -570,7 +571,7 @@ impl Loader {
             let manifest = mend::keep_for_later(disk, &place, manifest)?;
             return Ok(Progress::Done(Some(Box::new(OpenLog { place, manifest, part: None, bytes: 0 }))));
         }
-        let found = self.found.filter(|found| !found.snapshot);
+        let found = self.found.filter(Found::is_followed);
         open_last(disk, place, manifest, self.total, found, self.before).map(|log| Progress::Done(Some(Box::new(log))))
     }
 }

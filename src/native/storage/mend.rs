@@ -74,6 +74,24 @@ pub(super) fn check_end(source: &Source, found: &Found) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks that no checksums of ours stand where they could not be checked: behind something that is no command, and
+/// that the engine has taken for one nevertheless.
+///
+/// # Errors
+/// In words for the log.
+pub(super) fn check_lost(disk: &dyn Disk, source: &Source, found: &Found, config: &Config) -> Result<(), String> {
+    let Some(seen) = found.lost else { return Ok(()) };
+    let at = found.chain.from;
+    if Evidence::gather(at, &rest_of(disk, source, at)?).seals == 0 {
+        return Ok(());
+    }
+    let damage = Damage { at, seen, what: "something that is no command", torn: false };
+    // The engine has run what stands there, so it is not to be cut off now.
+    let mut strict = config.clone();
+    (strict.aof_load_truncated, strict.aof_load_corrupt_tail_max_size) = (false, 0);
+    damaged(disk, source, &damage, &strict, false).map(|_| ())
+}
+
 /// Deals with a damaged file: cuts it if that is safe.
 ///
 /// # Errors
