@@ -507,9 +507,13 @@ fn what_another_server_appended_is_kept() {
         server.kill();
         let mut sealed = std::fs::read(&part).unwrap();
         assert_eq!(sealed[..whole], longer[..whole]);
-        sealed[whole - 4] ^= 1;
-        std::fs::write(&part, sealed).unwrap();
-        assert_says(&refused(&folder, &LOGGED), &["does not fit", &format!("offset {end}"), "backup"]);
+        // A line's end that nobody looks at when loading; and a value.
+        for (back, what) in [(4, "no command"), (3, "does not fit")] {
+            sealed[whole - back] ^= 1;
+            std::fs::write(&part, &sealed).unwrap();
+            assert_says(&refused(&folder, &LOGGED), &[what, &format!("offset {end}"), "backup"]);
+            sealed[whole - back] ^= 1;
+        }
         std::fs::write(&part, &log).unwrap();
     }
 }
