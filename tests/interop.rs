@@ -572,6 +572,39 @@ fn logs_without_a_snapshot_at_the_start_load() {
     log_passes(Redis8, Ours, &["--aof-use-rdb-preamble", "no"]);
 }
 
+/// Killed in the middle, our log goes on with another server, and comes back: its tools find nothing wrong with it.
+#[test]
+fn our_logs_go_on_elsewhere_after_a_kill() {
+    for reader in OTHERS {
+        let server = Ours.start_fresh(&["--appendonly", "yes", "--aof-timestamp-enabled", "yes"]);
+        let mut client = server.client();
+        do_all(&mut client, &["SET a 1", "MULTI", "INCR a", "RPUSH l x", "EXEC", "BGREWRITEAOF"]);
+        wait_for_info(&mut client, "aof_rewrite_in_progress", "0");
+        do_all(&mut client, &["INCR a"]);
+        let folder = server.kill();
+        // The servers are their own tools under other names.
+        let tool = folder.join("redis-check-aof");
+        std::os::unix::fs::symlink(reader.binary(), &tool).expect("a link");
+        let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
+        let checked = Command::new(&tool).arg(&manifest).output().expect("it runs");
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert!(
+            checked.status.success() && said.contains("All AOF files and manifest are valid"),
+            "{reader:?}: {said}"
+        );
+        let theirs = reader.start(&folder, &["--appendonly", "yes"]);
+        do_all(&mut theirs.client(), &["INCR a", "RPUSH l y"]);
+        let folder = theirs.stop();
+        let ours = Ours.start(&folder, &["--appendonly", "yes"]);
+        assert_eq!(ours.client().ask("GET a"), "\"4\"", "{reader:?}");
+        do_all(&mut ours.client(), &["INCR a"]);
+        let folder = ours.stop();
+        let theirs = reader.start(&folder, &["--appendonly", "yes"]);
+        assert_eq!(theirs.client().ask("GET a"), "\"5\"", "{reader:?}");
+        assert_eq!(theirs.client().ask("LRANGE l 0 -1"), "[\"x\" \"y\"]", "{reader:?}");
+    }
+}
+
 /// Before Redis 7 a log was one file in the data folder. The next start moves it.
 #[test]
 fn old_logs_of_one_file_load() {

@@ -97,6 +97,11 @@ fn kill_and_look(folder: &Path, options: &[&str], command: Option<&str>, progres
             let before = total();
             wait_until("the writing meanwhile", || total() > before + 20);
         }
+        // Somewhere: the clock decides, and a failure says where.
+        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("later").subsec_nanos();
+        let (before, more) = (total(), u64::from(nanos / 1000 % 400));
+        println!("{options:?} {command:?}: killed after {more} more transactions");
+        wait_until("the writing before the kill", || total() >= before + more);
         server.kill();
     });
 
@@ -130,7 +135,8 @@ fn survives_kills(appendfsync: &str) {
     wait_until("the rewrite", || info(&mut server.client()).contains("aof_rewrite_in_progress:0"));
     server.kill();
     let progress = Default::default();
-    for command in [None, Some("BGREWRITEAOF"), Some("BGSAVE"), None] {
+    let rewrite = Some("BGREWRITEAOF");
+    for command in [None, rewrite, Some("BGSAVE"), rewrite, None, rewrite] {
         kill_and_look(&folder, &options, command, &progress);
     }
     let server = start(&folder, &options);
@@ -372,21 +378,48 @@ fn assert_says(said: &str, words: &[&str]) {
     }
 }
 
+/// Where the lines of a log end that vouch for what is before them, and its first line.
+fn sealed_ends(log: &[u8]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut at = 0;
+    for line in log.split_inclusive(|byte| *byte == b'\n') {
+        at += line.len();
+        if line.starts_with(b"#HV") || line.starts_with(b"#}") {
+            ends.push(at);
+        }
+    }
+    ends
+}
+
 #[test]
 fn a_torn_end_of_the_log_is_cut_off() {
     let (folder, part, log) = logged();
     let find = |word: &str| log.windows(word.len()).position(|window| window == word.as_bytes()).expect("in the log");
     let multi = find("*1\r\n$5\r\nMULTI");
     let third = find("*3\r\n$3\r\nSET\r\n$1\r\nb");
+    let ends = sealed_ends(&log);
     // Cuts at every byte of two commands would be too many starts: ends, headers and the middle.
-    let cuts = [third, third + 1, third + 7, multi - 1, multi, multi + 3, multi + 20, log.len() - 14, log.len() - 1];
+    let cuts = [
+        third,
+        third + 1,
+        third + 7,
+        multi - 5,
+        multi - 4,
+        multi - 3,
+        multi,
+        multi + 3,
+        multi + 20,
+        log.len() - 60,
+        log.len() - 1,
+    ];
     for cut in cuts {
         std::fs::write(&part, &log[..cut]).unwrap();
         let server = start(&folder, &LOGGED);
         let mut client = server.client();
-        let second = if cut < multi { "(nil)" } else { "\"2\"" };
-        assert_eq!(client.ask("MGET a b c d"), format!("[\"1\" {second} (nil) (nil)]"), "cut at {cut}");
-        let kept = if cut < multi { third } else { multi };
+        let kept = *ends.iter().rfind(|end| **end <= cut).expect("the first line is whole");
+        let second = if kept < third { "(nil)" } else { "\"2\"" };
+        let last = if kept < multi { "(nil) (nil)" } else { "\"3\" \"4\"" };
+        assert_eq!(client.ask("MGET a b c d"), format!("[\"1\" {second} {last}]"), "cut at {cut}");
         if cut != kept {
             assert_says(&server.log(), &["is torn", "aof-load-truncated", &format!("{} bytes cut off", cut - kept)]);
         }
@@ -400,17 +433,40 @@ fn a_torn_end_of_the_log_is_cut_off() {
     }
 }
 
+/// Blocks that never reached the disk read as zeros.
+#[test]
+fn zeros_at_the_end_of_the_log_are_cut_off() {
+    let (folder, part, log) = logged();
+    for zeros in [1, 5000] {
+        std::fs::write(&part, [&log[..], &vec![0; zeros]].concat()).unwrap();
+        let server = start(&folder, &LOGGED);
+        assert_eq!(server.client().ask("MGET a b c d"), "[\"1\" \"2\" \"3\" \"4\"]");
+        assert_says(&server.log(), &["is torn", &format!("{zeros} bytes cut off, {} kept", log.len())]);
+        server.kill();
+        assert_eq!(std::fs::read(&part).unwrap(), log);
+    }
+}
+
 #[test]
 fn a_torn_end_is_refused_if_the_configuration_says_so() {
     let (folder, part, log) = logged();
     let options = [&LOGGED[..], &["--aof-load-truncated", "no"]].concat();
-    std::fs::write(&part, &log[..log.len() - 5]).unwrap();
-    let valid = log.windows(5).position(|window| window == b"MULTI").unwrap() - 8;
+    let ends = sealed_ends(&log);
+    let valid = ends[ends.len() - 3];
+    std::fs::write(&part, &log[..valid + 30]).unwrap();
     let said = refused(&folder, &options);
-    let place = format!("byte {valid} of {}", log.len() - 5);
+    let place = format!("byte {valid} of {}", valid + 30);
     assert_says(&said, &["appendonly.aof.1.incr.aof", &place, "redis-check-aof --fix", "aof-load-truncated"]);
     std::fs::write(&part, &log).unwrap();
     assert_eq!(start(&folder, &options).client().ask("GET d"), "\"4\"");
+}
+
+/// Adds a file to the manifest as another server would, which knows nothing of checksums.
+fn list_also(folder: &Path, line: &str) {
+    let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
+    let listed = std::fs::read_to_string(&manifest).unwrap();
+    let listed: String = listed.split_inclusive('\n').filter(|line| !line.starts_with("#CRC")).collect();
+    std::fs::write(&manifest, listed + line).unwrap();
 }
 
 /// Only the last part was being written when the process ended.
@@ -418,12 +474,67 @@ fn a_torn_end_is_refused_if_the_configuration_says_so() {
 fn a_torn_end_of_an_earlier_part_is_refused() {
     let (folder, part, log) = logged();
     std::fs::write(&part, &log[..log.len() - 5]).unwrap();
-    let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
-    let listed = std::fs::read_to_string(&manifest).unwrap() + "file appendonly.aof.2.incr.aof seq 2 type i\n";
-    std::fs::write(&manifest, listed).unwrap();
+    list_also(&folder, "file appendonly.aof.2.incr.aof seq 2 type i\n");
     std::fs::write(part.with_file_name("appendonly.aof.2.incr.aof"), "").unwrap();
     let said = refused(&folder, &LOGGED);
     assert_says(&said, &["appendonly.aof.1.incr.aof", "not the last part", "backup"]);
+}
+
+// ---- Without checksums ----
+
+/// What other servers write behind ours is loaded, and gets a checksum then.
+#[test]
+fn what_another_server_appended_is_kept() {
+    let (folder, part, log) = logged();
+    let ends = sealed_ends(&log);
+    for end in [log.len(), ends[ends.len() - 2]] {
+        let mut longer = log[..end].to_vec();
+        for command in [&["SELECT", "0"][..], &["SET", "theirs", "6"], &["INCR", "a"]] {
+            haversack::resp::encode_command(command.iter().map(|word| word.as_bytes()), &mut longer);
+        }
+        // Torn as well: as a server without checksums would leave it.
+        let whole = longer.len();
+        longer.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100\r\nhalf");
+        std::fs::write(&part, &longer).unwrap();
+        let server = start(&folder, &LOGGED);
+        let mut client = server.client();
+        assert_eq!(client.ask("MGET a d theirs"), "[\"2\" \"4\" \"6\"]");
+        do_all(&mut client, &["INCR a"]);
+        server.kill();
+        let server = start(&folder, &LOGGED);
+        assert_eq!(server.client().ask("GET a"), "\"3\"");
+        assert!(!server.log().contains("no checksums"), "{}", server.log());
+        server.kill();
+        let mut sealed = std::fs::read(&part).unwrap();
+        assert_eq!(sealed[..whole], longer[..whole]);
+        // A line's end that nobody looks at when loading; and a value.
+        for (back, what) in [(4, "no command"), (3, "does not fit")] {
+            sealed[whole - back] ^= 1;
+            std::fs::write(&part, &sealed).unwrap();
+            assert_says(&refused(&folder, &LOGGED), &[what, &format!("offset {end}"), "backup"]);
+            sealed[whole - back] ^= 1;
+        }
+        std::fs::write(&part, &log).unwrap();
+    }
+}
+
+#[test]
+fn logs_without_checksums_load_with_a_note() {
+    let (folder, part, _) = logged();
+    let mut log = Vec::new();
+    for command in [&["SELECT", "0"][..], &["SET", "old", "log"]] {
+        haversack::resp::encode_command(command.iter().map(|word| word.as_bytes()), &mut log);
+    }
+    std::fs::write(&part, &log).unwrap();
+    let server = start(&folder, &LOGGED);
+    let mut client = server.client();
+    assert_eq!(client.ask("GET old"), "\"log\"");
+    assert_says(&server.log(), &[&format!("{} bytes of", log.len()), "no checksums"]);
+    do_all(&mut client, &["SET new 1"]);
+    server.stop();
+    let server = start(&folder, &LOGGED);
+    assert_eq!(server.client().ask("MGET old new"), "[\"log\" \"1\"]");
+    assert!(!server.log().contains("no checksums"));
 }
 
 // ---- Files that are wrong ----
@@ -483,26 +594,52 @@ fn wrong_snapshots_are_refused() {
 fn wrong_logs_are_refused() {
     let (folder, part, log) = logged();
     let second = log.windows(10).position(|window| window == b"$1\r\nb\r\n$1\r").expect("in the log");
-    let mut bad_length = log.clone();
-    bad_length[second + 1] = b'x';
+    let changed = |at: usize, to: u8| {
+        let mut bytes = log.clone();
+        bytes[at] = to;
+        bytes
+    };
     let with_tail = |tail: &[u8]| [&log[..], tail].concat();
     let offset = format!("offset {}", log.len());
-    let cases: [(&str, Vec<u8>, &[&str]); 5] = [
-        ("a text", b"hello, I am a text file\n".to_vec(), &["offset 0"]),
-        ("a length that is no number", bad_length, &["offset"]),
-        ("an unknown command", with_tail(b"*2\r\n$4\r\nNOPE\r\n$1\r\na\r\n"), &["NOPE", &offset]),
-        ("too few arguments", with_tail(b"*2\r\n$3\r\nSET\r\n$1\r\na\r\n"), &["offset"]),
-        ("something behind the log", with_tail(b"\0\0\0\0\0\0"), &[&offset]),
+    let cut = "aof-load-corrupt-tail-max-size";
+    let cases: [(&str, Vec<u8>, &[&str]); 6] = [
+        ("a text", b"hello, I am a text file\n".to_vec(), &["offset 0", "redis-check-aof"]),
+        ("a length that is no number", changed(second + 1, b'x'), &["offset", cut]),
+        ("a length that is larger", changed(second + 1, b'9'), &["offset", cut]),
+        ("a value", changed(second + 4, b'B'), &["offset", "does not fit its checksum", cut]),
+        ("an unknown command", with_tail(b"*2\r\n$4\r\nNOPE\r\n$1\r\na\r\n"), &["NOPE", &offset, "redis-check-aof"]),
+        ("too few arguments", with_tail(b"*2\r\n$3\r\nSET\r\n$1\r\na\r\n"), &["offset", "redis-check-aof"]),
     ];
     for (name, bytes, words) in cases {
         std::fs::write(&part, bytes).unwrap();
         println!("{name}");
         let said = refused(&folder, &LOGGED);
-        assert_says(&said, &["append only file", "appendonly.aof.1.incr.aof", "backup", "redis-check-aof"]);
+        assert_says(&said, &["append only file", "appendonly.aof.1.incr.aof", "backup"]);
         assert_says(&said, words);
     }
     std::fs::write(&part, &log).unwrap();
     assert_eq!(start(&folder, &LOGGED).client().ask("GET d"), "\"4\"");
+}
+
+/// What a refusal advises is what helps, and nothing is lost by it.
+#[test]
+fn the_damaged_end_of_a_log_is_cut_off_on_demand() {
+    let (folder, part, log) = logged();
+    let second = log.windows(10).position(|window| window == b"$1\r\nb\r\n$1\r").expect("in the log");
+    let mut bytes = log.clone();
+    bytes[second + 4] = b'B';
+    std::fs::write(&part, &bytes).unwrap();
+    let said = refused(&folder, &LOGGED);
+    let size = said.split("--aof-load-corrupt-tail-max-size ").nth(1).and_then(|rest| rest.split(',').next());
+    let size = size.expect("advice");
+    let server = start(&folder, &[&LOGGED[..], &["--aof-load-corrupt-tail-max-size", size]].concat());
+    assert_eq!(server.client().ask("MGET a b c d"), "[\"1\" (nil) (nil) (nil)]");
+    server.kill();
+    let names = names_in(part.parent().unwrap());
+    let kept = names.iter().find(|name| name.contains(".cut-at-")).expect("what was cut off");
+    let size: usize = size.parse().unwrap();
+    assert_eq!(std::fs::read(part.with_file_name(kept)).unwrap(), bytes[bytes.len() - size..]);
+    assert_eq!(std::fs::read(&part).unwrap(), bytes[..bytes.len() - size]);
 }
 
 #[test]
@@ -599,4 +736,79 @@ fn clients_are_told_while_data_are_loaded() {
     server.signal("TERM");
     assert!(server.wait().success(), "{}", server.log());
     assert!(files_in(&folder) == before);
+}
+
+// ---- Up to a point in time ----
+
+/// A log with times: each of three seconds has its value. Gives the folder and the second of the middle one.
+fn log_with_times() -> (PathBuf, i64) {
+    let folder = fresh_folder("recovery");
+    let server = start(&folder, &[&LOGGED[..], &["--aof-timestamp-enabled", "yes"]].concat());
+    let mut client = server.client();
+    let mut seconds = Vec::new();
+    for value in ["first", "second", "third"] {
+        let now = |client: &mut Client| -> i64 {
+            let time = strings(call(client, &[b"TIME"]));
+            std::str::from_utf8(&time[0]).unwrap().parse().unwrap()
+        };
+        wait_until("the next second", || Some(&now(&mut client)) > seconds.last());
+        do_all(&mut client, &[&format!("SET a {value}"), &format!("RPUSH all {value}")]);
+        seconds.push(now(&mut client));
+    }
+    server.kill();
+    (folder, seconds[1])
+}
+
+/// With the log off, the past is looked at, and no file is touched.
+#[test]
+fn a_log_is_looked_at_as_it_was() {
+    let (folder, second) = log_with_times();
+    let before = files_in(&folder);
+    let until = second.to_string();
+    let server = start(&folder, &["--save", "", "--aof-load-until", &until]);
+    let mut client = server.client();
+    assert_eq!(client.ask("LRANGE all 0 -1"), "[\"first\" \"second\"]");
+    do_all(&mut client, &["SET a changed"]);
+    server.stop();
+    assert!(files_in(&folder) == before);
+
+    let early = (second - 100).to_string();
+    let said = refused(&folder, &["--save", "", "--aof-load-until", &early]);
+    assert_says(&said, &["aof-load-until", "before the base", "Nothing was changed"]);
+    assert_says(&refused(&folder, &[&LOGGED[..], &["--aof-load-until", &early]].concat()), &["before the base"]);
+    let (plain, _, _) = logged();
+    assert_says(&refused(&plain, &["--save", "", "--aof-load-until", "4000000000"]), &["aof-timestamp-enabled"]);
+}
+
+/// With the log on, it goes on from there in new files; those of before are kept, and can be had back.
+#[test]
+fn a_log_goes_back_and_forth_in_time() {
+    let (folder, second) = log_with_times();
+    let until = second.to_string();
+    let back = [&LOGGED[..], &["--aof-load-until", &until]].concat();
+    let before = files_in(&folder);
+    let server = start(&folder, &back);
+    let mut client = server.client();
+    assert_eq!(client.ask("LRANGE all 0 -1"), "[\"first\" \"second\"]");
+    do_all(&mut client, &["RPUSH all instead"]);
+    server.kill();
+    // What is acknowledged is in the new log, and the old one is there as it was, under a name that says so.
+    let log = folder.join("appendonlydir");
+    let kept =
+        names_in(&log).into_iter().find(|name| name.contains(".manifest.before-")).expect("the manifest of before");
+    for (path, bytes) in &before {
+        let path = if path.ends_with("appendonly.aof.manifest") { log.join(&kept) } else { path.clone() };
+        assert!(std::fs::read(&path).expect("kept") == *bytes, "{}", path.display());
+    }
+    // The same again would throw away what has been written since.
+    assert_says(&refused(&folder, &back), &["before the base"]);
+    let server = start(&folder, &LOGGED);
+    let mut client = server.client();
+    assert_eq!(client.ask("LRANGE all 0 -1"), "[\"first\" \"second\" \"instead\"]");
+    do_all(&mut client, &["BGREWRITEAOF"]);
+    wait_until("the rewrite", || info(&mut client).contains("aof_rewrite_in_progress:0"));
+    server.kill();
+    std::fs::rename(log.join(&kept), log.join("appendonly.aof.manifest")).unwrap();
+    let server = start(&folder, &LOGGED);
+    assert_eq!(server.client().ask("LRANGE all 0 -1"), "[\"first\" \"second\" \"third\"]");
 }

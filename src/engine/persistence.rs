@@ -11,7 +11,7 @@ use super::error::Error;
 use super::host::{Ask, LogLevel, Refusal, Report, SnapshotKind, Ticket};
 use super::keyspace::Keyspace;
 use super::server::Server;
-use super::time::Now;
+use super::time::{MonoTime, Now};
 
 /// A load in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct Persistence {
     /// The log is being flushed, and how often a write went on although that took long.
     pub flushing: bool,
     pub delayed_flushes: u64,
+    /// Since when something of the log has not been durable.
+    pub unsynced_since: Option<MonoTime>,
     /// Bytes of the log's base, and of everything.
     pub log_base_bytes: u64,
     pub log_current_bytes: u64,
@@ -114,6 +116,7 @@ impl Default for Persistence {
             stored_offset: 0,
             flushing: false,
             delayed_flushes: 0,
+            unsynced_since: None,
             log_base_bytes: 0,
             log_current_bytes: 0,
             loaded_keys: 0,
@@ -285,6 +288,14 @@ impl Engine {
                 self.server.want_snapshot(SnapshotKind::Rdb, false);
             }
         }
+    }
+
+    /// Says of the log that checksums made it longer by so many bytes, and since when a part of it has not been
+    /// durable.
+    pub fn note_log(&mut self, bytes: u64, unsynced_since: Option<MonoTime>) {
+        let persistence = &mut self.server.persistence;
+        persistence.log_current_bytes += bytes;
+        persistence.unsynced_since = unsynced_since;
     }
 
     /// Starts a rewrite of the log if none is under way or wanted: the front end needs room.

@@ -17,7 +17,7 @@ use super::listen::{self, Listener};
 use super::log::{self, in_words};
 use super::process;
 use super::pump::Pump;
-use super::storage::manifest;
+use super::storage::disk;
 
 impl Pump {
     /// Does what is asked.
@@ -180,7 +180,7 @@ fn rewrite(path: &str, config: &Config, all: bool) -> Result<(), String> {
         file.write_all(&text)?;
         file.sync_all()?;
         std::fs::rename(&temp, path)?;
-        manifest::sync_dir(path.parent().unwrap_or(Path::new("/")))
+        disk::sync_folder(path.parent().unwrap_or(Path::new("/")))
     });
     written.map_err(|error| {
         let _ = std::fs::remove_file(&temp);

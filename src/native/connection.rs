@@ -76,6 +76,11 @@ impl Connection {
         }
     }
 
+    /// Whether replies wait for the log.
+    pub fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether everything for it is written.
     pub fn is_flushed(&self) -> bool {
         self.out.is_empty() && self.held.is_empty()
@@ -87,6 +92,11 @@ impl Connection {
     /// # Errors
     /// The other side has gone.
     pub fn send(&mut self, bytes: Vec<u8>) -> io::Result<(usize, Option<Vec<u8>>)> {
+        // Behind what waits.
+        if let Some((offset, _)) = self.held.back() {
+            self.held.push_back((*offset, bytes));
+            return Ok((0, None));
+        }
         if !self.out.is_empty() {
             self.out.push_back(bytes);
             return Ok((0, None));

@@ -66,7 +66,7 @@ fn serve(setup: start::Setup) -> Result<ExitCode, String> {
     let _context = runtime.enter();
     let listeners = listen::open(&config)?;
     log::notice("Server initialized");
-    let plan = storage::load::plan(&config)?;
+    let plan = storage::load::plan(&*storage::disk::system(), &config)?;
     let files = pump::Files { config: host.config_file.clone(), pid: config.pidfile.clone() };
     let engine = Engine::new(config, host, process::entropy(), clock.now());
     let mut pump = pump::Pump::new(engine, clock, listeners, plan, files)?;

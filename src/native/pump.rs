@@ -19,7 +19,7 @@ use tokio::time::Sleep;
 
 use crate::engine::client::{ClientId, Peer};
 use crate::engine::config::ShutdownOptions;
-use crate::engine::host::{Ask, Report, SnapshotKind, Ticket};
+use crate::engine::host::{Report, SnapshotKind, Ticket};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
@@ -116,7 +116,7 @@ impl Pump {
         let ready = Ready::default();
         let storage_source = Source::new(&ready, Token::Storage);
         let storage = Storage::start(storage_source.flag.clone())?;
-        let loader = Loader::start(plan, None, &mut engine, clock.now(), storage_source.flag.clone())?;
+        let loader = Loader::start(plan, None, &mut engine, clock.now(), storage_source.flag.clone(), storage.disk())?;
         let threads_source = Source::new(&ready, Token::Mail);
         let threads = Threads::start(&engine, &threads_source.flag)?;
         let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
@@ -157,10 +157,12 @@ impl Pump {
     pub(super) fn reload(&mut self, now: Now, ticket: Ticket, kind: SnapshotKind, flush: bool) {
         let plan = match kind {
             SnapshotKind::LogBase => self.storage.plan_again(&mut self.engine, now),
-            SnapshotKind::Rdb => load::plan_snapshot_again(self.engine.config()),
+            SnapshotKind::Rdb => load::plan_snapshot_again(&**self.storage.disk(), self.engine.config()),
         };
-        let started = plan
-            .and_then(|plan| Loader::start(plan, Some(flush), &mut self.engine, now, self.storage_source.flag.clone()));
+        let started = plan.and_then(|plan| {
+            let flag = self.storage_source.flag.clone();
+            Loader::start(plan, Some(flush), &mut self.engine, now, flag, self.storage.disk())
+        });
         match started {
             Ok(loader) => (self.loader, self.reloading) = (Some(loader), Some((ticket, kind))),
             Err(reason) => self.engine.report(now, Report::Done { ticket, result: Err(reason.into()) }),
@@ -244,9 +246,6 @@ impl Pump {
         if let Some(threads) = &mut self.threads {
             threads.hand_out(self.engine.reader(), None);
         }
-        if self.storage.fatal {
-            self.exit = Some(ExitCode::FAILURE);
-        }
         if let Some(code) = self.exit {
             self.leave(now);
             return Poll::Ready(code);
@@ -279,7 +278,7 @@ impl Pump {
         let ended = self.clock.now().mono;
         self.engine.end_turn(now.mono, ended);
         let due = self.engine.next_deadline().is_some_and(|deadline| deadline < self.armed);
-        if due || self.exit.is_some() || self.storage.fatal || self.loader.is_some() {
+        if due || self.exit.is_some() || self.loader.is_some() {
             self.timer_source.flag.raise();
         }
     }
@@ -298,12 +297,16 @@ impl Pump {
             Ok(Progress::Done(None)) => {}
             Ok(Progress::Done(Some(opened))) => {
                 let (policy, bytes) = (self.engine.config().appendfsync, opened.bytes);
+                let (offset, anew) = (self.engine.offset(), opened.part.is_none());
                 self.engine.set_log_enabled(true);
-                let offset = self.engine.offset();
-                self.storage.open_log(opened, offset, policy, now);
-                // What the files bring is stored: a shutdown has nothing to wait for.
-                self.engine.report(now, Report::Stored { offset });
-                self.engine.report(now, Report::LogSize { bytes });
+                self.storage.open_log(*opened, offset, policy, now);
+                if anew {
+                    self.engine.start_log(now);
+                } else {
+                    // What the files bring is stored: a shutdown has nothing to wait for.
+                    self.engine.report(now, Report::Stored { offset });
+                    self.engine.report(now, Report::LogSize { bytes });
+                }
             }
             Err(reason) => {
                 log::warning(&reason);
@@ -556,21 +559,9 @@ impl Pump {
     fn store(&mut self, now: Now, outbox: &mut Outbox) {
         let began = (!outbox.append.is_empty()).then(clock::stopwatch_ns);
         let end = self.engine.offset();
-        let start = end - outbox.append.len() as u64;
-        let mut rest = &outbox.append[..];
-        for ask in &outbox.asks {
-            if let Ask::StartSnapshot { kind: SnapshotKind::LogBase, at, .. } = ask {
-                let cut = (at.saturating_sub(start) as usize + rest.len()).saturating_sub(outbox.append.len());
-                let (before, behind) = rest.split_at(cut.min(rest.len()));
-                self.storage.append(before);
-                rest = behind;
-                self.storage.begin_snapshot(&mut self.engine, now, SnapshotKind::LogBase, *at);
-            }
-        }
-        self.storage.append(rest);
+        self.storage.store(&mut self.engine, now, &outbox.append, &outbox.asks, end);
         outbox.append.clear();
         outbox.append.shrink_to(READ_BYTES * 16);
-        self.storage.write_log(&mut self.engine, now);
         if let Some(began) = began {
             self.engine.note_storing(clock::stopwatch_ns().saturating_sub(began));
         }
@@ -593,6 +584,20 @@ impl Pump {
                     }
                 }
                 Err(_) => self.hang_up(now, slot),
+            }
+        }
+        if self.storage.sends_away(now) {
+            let held = std::mem::take(&mut self.held);
+            for (_, slot) in &held {
+                // Another connection may be there by now.
+                if self.connections[*slot as usize].as_ref().is_some_and(|connection| connection.holds()) {
+                    self.hang_up(now, *slot);
+                }
+            }
+            let threaded = self.threads.as_mut().map_or(0, |threads| threads.send_away(&mut self.engine, now));
+            let count = held.len() + threaded;
+            if count > 0 {
+                log::warning(&format!("Closing connections: {count} replies wait for a log that cannot be stored"));
             }
         }
     }

@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 pub mod contents;
+pub mod disk;
+pub mod machine;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -12,10 +12,10 @@ use core::fmt;
 /// `None` if a quote is not closed, or text follows a closing quote.
 pub fn parse_line(line: &[u8]) -> Option<Vec<Text>> {
     let mut words = Vec::new();
-    let mut rest = line.trim_ascii_start();
+    let mut rest = trim_start(line);
     while !rest.is_empty() {
         let mut word = Vec::new();
-        rest = parse_word(rest, &mut word)?.trim_ascii_start();
+        rest = trim_start(parse_word(rest, &mut word)?);
         words.push(word);
     }
     Some(words)
@@ -43,6 +43,11 @@ fn parse_word<'a>(mut rest: &'a [u8], word: &mut Text) -> Option<&'a [u8]> {
             }
         }
     }
+}
+
+fn trim_start(line: &[u8]) -> &[u8] {
+    let blanks = line.iter().take_while(|byte| is_space(byte)).count();
+    &line[blanks..]
 }
 
 fn is_space(byte: &u8) -> bool {

@@ -166,7 +166,9 @@ parameters! {
     activerehashing: bool = true, Kind::Bool, Rw, Nobody;
     always_show_logo: bool = false, Kind::Bool, Immutable, Host;
     aof_disable_auto_gc: bool = false, Kind::Bool, Rw, Host, hidden;
+    aof_load_corrupt_tail_max_size: u64 = 0, umemory(0), Rw, Host, hidden;
     aof_load_truncated: bool = true, Kind::Bool, Rw, Host;
+    aof_load_until: u64 = 0, int(0, MAX), Immutable, Host, hidden;
     aof_rewrite_cpulist: Text = text(""), TEXT, Immutable, Nobody => ["aof_rewrite_cpulist"];
     aof_rewrite_incremental_fsync: bool = true, Kind::Bool, Rw, Host;
     aof_timestamp_enabled: bool = false, Kind::Bool, Rw, Engine;

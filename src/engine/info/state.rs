@@ -282,6 +282,10 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
         lines.field("aof_buffer_length", server.stream.len());
         lines.field("aof_pending_bio_fsync", u8::from(it.flushing));
         lines.field("aof_delayed_fsync", it.delayed_flushes);
+        // What a power cut would take, at most.
+        lines.field("aof_unsynced_bytes", server.offset.saturating_sub(it.stored_offset));
+        let age = it.unsynced_since.map_or(0, |since| server.now.mono.ms_since(since));
+        lines.field("aof_unsynced_ms", age);
     }
     if let Some(loading) = &it.loading {
         lines.field("loading_start_time", loading.since);

@@ -1,12 +1,11 @@
 //! What is read at start: the log by its manifest, or the last snapshot.
 //!
-//! A thread of its own reads the files; the engine takes them in pieces between batches, while clients are
-//! served with -LOADING. Also the change from an old log of one file to Redis 7's layout. Redis'
+//! A thread of its own reads the files; they pass a [`Checker`], and the engine takes them in pieces between
+//! batches, while clients are served with -LOADING. What is damaged is [`super::mend`]'s. Also the change from an old log of one file to Redis 7's layout. Redis'
 //! counterparts: `loadDataFromDisk`, `loadAppendOnlyFiles`, `aofUpgradePrepare`.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::config::Config;
-use crate::engine::load::{LoadError, LoadKind};
+use crate::engine::load::LoadKind;
 use crate::engine::time::Now;
 use crate::native::clock::Clock;
 use crate::native::log::{self, in_words};
@@ -24,7 +23,12 @@ use crate::native::process;
 use crate::native::ready::Flag;
 use crate::rdb::{Aux, Format, Writer};
 
+use super::append::OpenPart;
+use super::check::{self, Checker, Found, Stop};
+use super::disk::{Disk, SharedDisk};
 use super::manifest::{self, Manifest, Part};
+use super::mend::{self, Mended};
+use super::seal::{Chain, End};
 use super::worker::LogPlace;
 use super::{current_dir, log_place};
 
@@ -43,19 +47,22 @@ pub struct OpenLog {
     pub place: LogPlace,
     /// Its files.
     pub manifest: Manifest,
-    /// The last part.
-    pub file: File,
+    /// The last part; none if the log begins anew.
+    pub part: Option<OpenPart>,
     /// Bytes of all its files.
     pub bytes: u64,
 }
 
 /// A file to be loaded.
-struct Source {
-    path: PathBuf,
-    kind: LoadKind,
-    bytes: u64,
+pub(super) struct Source {
+    pub path: PathBuf,
+    pub kind: LoadKind,
+    pub bytes: u64,
     /// Its end may be torn: it was being written when the process ended.
-    last: bool,
+    pub last: bool,
+    /// Its number in the manifest, and whether it is the base.
+    pub seq: u64,
+    pub base: bool,
 }
 
 /// What is to be loaded.
@@ -63,64 +70,86 @@ pub struct Plan {
     sources: Vec<Source>,
     /// The log to go on with, unless it is off.
     log: Option<(LogPlace, Manifest)>,
+    /// Nothing is changed on the disk.
+    look_only: bool,
+    /// What is later than this is not wanted.
+    until: Option<i64>,
 }
 
 /// The manifest on the disk, if there is one.
 ///
 /// # Errors
 /// In words: it cannot be read, or is wrong.
-pub fn read_manifest(place: &LogPlace) -> Result<Option<Manifest>, String> {
+pub fn read_manifest(disk: &dyn Disk, place: &LogPlace) -> Result<Option<Manifest>, String> {
     let path = manifest::path(&place.dir, &place.prefix);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match disk.read(&path) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             return Err(format!("Can't read the manifest of the log, {}: {}", path.display(), in_words(&error)));
         }
     };
     let manifest = Manifest::parse(&text);
-    manifest.map(Some).map_err(|what| format!("The manifest of the log is wrong. {}, {what}", path.display()))
+    manifest.map(Some).map_err(|what| {
+        format!(
+            "The manifest of the log is wrong. {}, {what}. Nothing was changed; put the file back from a backup.",
+            path.display()
+        )
+    })
 }
 
 /// Finds what is to be loaded, and makes the log ready to be appended to.
 ///
 /// # Errors
 /// In words for the log: what is wrong with which file, and what to do.
-pub fn plan(config: &Config) -> Result<Plan, String> {
-    check_folder(config)?;
-    remove_leftovers();
+pub fn plan(disk: &dyn Disk, config: &Config) -> Result<Plan, String> {
+    let until = (config.aof_load_until > 0).then_some(config.aof_load_until as i64);
+    let place = log_place(config);
+    if let Some(until) = until.filter(|_| !config.appendonly) {
+        let manifest = read_manifest(disk, &place)?;
+        let manifest = manifest.ok_or_else(|| format!("There is no log in {} to be looked at", place.dir.display()))?;
+        log::notice(&format!(
+            "Loading the log up to the unix time {until}, to be looked at: appendonly is off, and no file of the log is changed."
+        ));
+        let sources = sources_of(disk, &place, &manifest)?;
+        return Ok(Plan { sources, log: None, look_only: true, until: Some(until) });
+    }
+    check_folder(disk, config)?;
+    remove_leftovers(disk);
     let rdb = current_dir().join(OsStr::from_bytes(&config.dbfilename));
     if !config.appendonly {
-        let sources = source(rdb, LoadKind::Snapshot, true)?;
-        return Ok(Plan { sources: sources.into_iter().collect(), log: None });
+        let sources = snapshot_source(disk, rdb)?;
+        return Ok(Plan { sources: sources.into_iter().collect(), log: None, look_only: true, until: None });
     }
-    let place = log_place(config);
-    std::fs::create_dir_all(&place.dir).map_err(|error| {
+    disk.make_folder(&place.dir).map_err(|error| {
         format!(
             "Can't create the log's folder {}: {}. Is the data folder writable?",
             place.dir.display(),
             in_words(&error)
         )
     })?;
-    let manifest = match read_manifest(&place)? {
+    let manifest = match read_manifest(disk, &place)? {
         Some(manifest) => {
-            finish_upgrade(&place, &manifest)?;
+            finish_upgrade(disk, &place, &manifest)?;
+            if !manifest.sealed {
+                log::notice("The manifest of the log has no checksum: another server wrote it, or an earlier version.");
+            }
             manifest
         }
-        None => begin(&place, config, &rdb)?,
+        None => begin(disk, &place, config, &rdb)?,
     };
-    let sources = sources_of(&place, &manifest)?;
-    Ok(Plan { sources, log: Some((place, manifest)) })
+    let sources = sources_of(disk, &place, &manifest)?;
+    Ok(Plan { sources, log: Some((place, manifest)), look_only: false, until })
 }
 
 /// The last snapshot as it is on the disk, to be loaded again.
 ///
 /// # Errors
 /// In words: there is none.
-pub fn plan_snapshot_again(config: &Config) -> Result<Plan, String> {
+pub fn plan_snapshot_again(disk: &dyn Disk, config: &Config) -> Result<Plan, String> {
     let path = current_dir().join(OsStr::from_bytes(&config.dbfilename));
-    match source(path, LoadKind::Snapshot, true)? {
-        Some(source) => Ok(Plan { sources: vec![source], log: None }),
+    match snapshot_source(disk, path)? {
+        Some(source) => Ok(Plan { sources: vec![source], log: None, look_only: true, until: None }),
         None => Err("Error trying to load the RDB dump, check server logs.".to_owned()),
     }
 }
@@ -129,17 +158,18 @@ pub fn plan_snapshot_again(config: &Config) -> Result<Plan, String> {
 ///
 /// # Errors
 /// In words: there is none, or it is not complete.
-pub fn plan_again(place: &LogPlace) -> Result<Plan, String> {
-    let manifest = read_manifest(place)?.ok_or("there is no log to be loaded")?;
-    Ok(Plan { sources: sources_of(place, &manifest)?, log: None })
+pub fn plan_again(disk: &dyn Disk, place: &LogPlace) -> Result<Plan, String> {
+    let manifest = read_manifest(disk, place)?.ok_or("there is no log to be loaded")?;
+    let sources = sources_of(disk, place, &manifest)?;
+    Ok(Plan { sources, log: None, look_only: true, until: None })
 }
 
-fn sources_of(place: &LogPlace, manifest: &Manifest) -> Result<Vec<Source>, String> {
+fn sources_of(disk: &dyn Disk, place: &LogPlace, manifest: &Manifest) -> Result<Vec<Source>, String> {
     let mut sources = Vec::new();
-    for part in manifest.base.iter().chain(&manifest.parts) {
+    for (part, base) in manifest.base.iter().map(|part| (part, true)).chain(manifest.parts.iter().map(|p| (p, false))) {
         let path = place.dir.join(&part.name);
-        let found = source(path.clone(), LoadKind::Log, false)?;
-        sources.push(found.ok_or_else(|| missing(&path, part))?);
+        let bytes = length(disk, &path)?.ok_or_else(|| missing(&path, part))?;
+        sources.push(Source { path, kind: LoadKind::Log, bytes, last: false, seq: part.seq, base });
     }
     if let Some(last) = sources.last_mut() {
         last.last = true;
@@ -148,14 +178,13 @@ fn sources_of(place: &LogPlace, manifest: &Manifest) -> Result<Vec<Source>, Stri
 }
 
 /// Removes unfinished snapshots of processes that are no more.
-fn remove_leftovers() {
-    let Ok(entries) = std::fs::read_dir(current_dir()) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
+fn remove_leftovers(disk: &dyn Disk) {
+    let dir = current_dir();
+    for name in disk.names(&dir).unwrap_or_default() {
         let Some(name) = name.to_str() else { continue };
         let middle = |start, end| name.strip_prefix(start).and_then(|rest: &str| rest.strip_suffix(end));
         let Some(pid) = middle("temp-rewriteaof-bg-", ".aof").or_else(|| middle("temp-", ".rdb")) else { continue };
-        if pid.parse().is_ok_and(|pid| !process::is_running(pid)) && std::fs::remove_file(entry.path()).is_ok() {
+        if pid.parse().is_ok_and(|pid| !process::is_running(pid)) && disk.remove(&dir.join(name)).is_ok() {
             log::notice(&format!("Removed {name}, which a process left unfinished"));
         }
     }
@@ -170,52 +199,59 @@ fn missing(path: &Path, part: &Part) -> String {
     )
 }
 
-fn source(path: PathBuf, kind: LoadKind, last: bool) -> Result<Option<Source>, String> {
-    match std::fs::metadata(&path) {
-        Ok(data) => Ok(Some(Source { path, kind, bytes: data.len(), last })),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("Can't read {}: {}", path.display(), in_words(&error))),
-    }
+fn length(disk: &dyn Disk, path: &Path) -> Result<Option<u64>, String> {
+    disk.length(path).map_err(|error| format!("Can't read {}: {}", path.display(), in_words(&error)))
+}
+
+fn snapshot_source(disk: &dyn Disk, path: PathBuf) -> Result<Option<Source>, String> {
+    let bytes = length(disk, &path)?;
+    Ok(bytes.map(|bytes| Source { path, kind: LoadKind::Snapshot, bytes, last: true, seq: 0, base: true }))
 }
 
 /// A new log: from an old one of one file, from the last snapshot, or from nothing.
-fn begin(place: &LogPlace, config: &Config, rdb: &Path) -> Result<Manifest, String> {
-    let fail = |error: io::Error| format!("Can't begin a log in {}: {}", place.dir.display(), in_words(&error));
+fn begin(disk: &dyn Disk, place: &LogPlace, config: &Config, rdb: &Path) -> Result<Manifest, String> {
     let mut manifest = Manifest::default();
-    let old = current_dir().join(&place.prefix);
-    if old.is_file() {
-        // The manifest first: a crash in between is put right by the next start.
-        manifest.adopt_base(&place.prefix);
-        manifest.store(&place.dir, &place.prefix).map_err(fail)?;
-        finish_upgrade(place, &manifest)?;
-        return Ok(manifest);
-    }
-    let base = place.dir.join(manifest.next_base(&place.prefix, false));
-    if rdb.is_file() {
-        log::warning(&format!(
-            "appendonly is on, but there is no log yet: it begins with the data of {}",
-            rdb.display()
-        ));
-        std::fs::copy(rdb, &base).map_err(fail)?;
-    } else {
-        std::fs::write(&base, empty_snapshot(config)).map_err(fail)?;
-        log::notice(&format!("Creating AOF base file {} on server start", base.display()));
-    }
-    File::open(&base).and_then(|file| file.sync_all()).map_err(fail)?;
-    let part = place.dir.join(manifest.next_part(&place.prefix));
-    File::create(part).map_err(fail)?;
-    manifest.store(&place.dir, &place.prefix).map_err(fail)?;
+    manifest.reserve_base();
+    let old = length(disk, &current_dir().join(&place.prefix))?.is_some();
+    let made = || -> io::Result<Manifest> {
+        if old {
+            // The manifest first: a crash in between is put right by the next start.
+            manifest.adopt_base(&place.prefix);
+            manifest.store(disk, &place.dir, &place.prefix)?;
+            return Ok(manifest);
+        }
+        let base = place.dir.join(manifest.next_base(&place.prefix, false));
+        let bytes = if disk.length(rdb)?.is_some() {
+            let from = rdb.display();
+            log::warning(&format!("appendonly is on, but there is no log yet: it begins with the data of {from}"));
+            disk.read(rdb)?
+        } else {
+            log::notice(&format!("Creating AOF base file {} on server start", base.display()));
+            empty_snapshot(config)
+        };
+        let file = disk.create(&base)?;
+        file.write_all(&bytes)?;
+        file.sync()?;
+        disk.create(&place.dir.join(manifest.next_part(&place.prefix)))?;
+        disk.sync_folder(&place.dir)?;
+        manifest.store(disk, &place.dir, &place.prefix)?;
+        Ok(manifest)
+    };
+    let manifest =
+        made().map_err(|error| format!("Can't begin a log in {}: {}", place.dir.display(), in_words(&error)))?;
+    finish_upgrade(disk, place, &manifest)?;
     Ok(manifest)
 }
 
 /// Moves an old log of one file to where its manifest expects it.
-fn finish_upgrade(place: &LogPlace, manifest: &Manifest) -> Result<(), String> {
+fn finish_upgrade(disk: &dyn Disk, place: &LogPlace, manifest: &Manifest) -> Result<(), String> {
     let (old, new) = (current_dir().join(&place.prefix), place.dir.join(&place.prefix));
     let expected = manifest.base.as_ref().is_some_and(|base| base.name == place.prefix) && manifest.parts.is_empty();
-    if !expected || new.exists() || !old.is_file() {
+    if !expected || length(disk, &new)?.is_some() || length(disk, &old)?.is_none() {
         return Ok(());
     }
-    let moved = std::fs::rename(&old, &new).and_then(|()| manifest::sync_dir(&place.dir));
+    let moved = disk.rename(&old, &new).and_then(|()| disk.sync_folder(&place.dir));
+    let moved = moved.and_then(|()| disk.sync_folder(&current_dir()));
     moved.map_err(|error| format!("Can't move {} to {}: {}", old.display(), new.display(), in_words(&error)))?;
     log::notice(&format!("Successfully migrated an old-style AOF into the folder {}", place.dir.display()));
     Ok(())
@@ -237,10 +273,10 @@ fn empty_snapshot(config: &Config) -> Vec<u8> {
 }
 
 /// Says early that the data folder cannot be written to.
-fn check_folder(config: &Config) -> Result<(), String> {
+fn check_folder(disk: &dyn Disk, config: &Config) -> Result<(), String> {
     let dir = current_dir();
     let probe = dir.join(format!("temp-{}.probe", std::process::id()));
-    let written = File::create(&probe).and_then(|_| std::fs::remove_file(&probe));
+    let written = disk.create(&probe).and_then(|_| disk.remove(&probe));
     let Err(error) = written else { return Ok(()) };
     let text = format!(
         "The data folder {} is not writable: {}. Give this user the right to write there, or name another folder \
@@ -266,11 +302,27 @@ enum Piece {
 
 /// A load under way.
 pub struct Loader {
+    disk: SharedDisk,
     pieces: Receiver<Piece>,
     sources: VecDeque<Source>,
+    /// What the file being loaded passes.
+    checker: Option<Checker>,
     begun: bool,
     from_log: bool,
     log: Option<(LogPlace, Manifest)>,
+    look_only: bool,
+    until: Option<i64>,
+    /// Something later than wanted has been met.
+    later: bool,
+    /// The rest of the files is not read: it is later, or cut off.
+    stopped: bool,
+    /// The times noted in the log.
+    stamps: Option<(i64, i64)>,
+    /// How the file before this one ended, if it was a part.
+    before: Option<End>,
+    /// What the last file turned out to be.
+    found: Option<Found>,
+    checked: Vec<u8>,
     started: Instant,
     said: Instant,
     loaded: u64,
@@ -288,7 +340,7 @@ pub enum Progress {
     /// The thread has not read on yet; the flag will be raised.
     Wait,
     /// Everything is loaded.
-    Done(Option<OpenLog>),
+    Done(Option<Box<OpenLog>>),
 }
 
 impl Loader {
@@ -302,6 +354,7 @@ impl Loader {
         engine: &mut Engine,
         now: Now,
         flag: Arc<Flag>,
+        disk: &SharedDisk,
     ) -> Result<Loader, String> {
         let total = plan.sources.iter().map(|source| source.bytes).sum();
         match again {
@@ -312,15 +365,28 @@ impl Loader {
         let paths: Vec<PathBuf> = plan.sources.iter().map(|source| source.path.clone()).collect();
         std::thread::Builder::new()
             .name("loader".to_owned())
-            .spawn(move || paths.iter().all(|path| read(path, &outbox, &flag)))
+            .spawn({
+                let disk = disk.clone();
+                move || paths.iter().all(|path| read(&*disk, path, &outbox, &flag))
+            })
             .map_err(|error| format!("Cannot start the loading thread: {error}"))?;
         let now = Instant::now();
         Ok(Loader {
+            disk: disk.clone(),
             pieces,
             from_log: plan.sources.iter().any(|source| source.kind == LoadKind::Log),
             sources: plan.sources.into(),
+            checker: None,
             begun: false,
             log: plan.log,
+            look_only: plan.look_only,
+            until: plan.until,
+            later: false,
+            stopped: false,
+            stamps: None,
+            before: None,
+            found: None,
+            checked: Vec::new(),
             started: now,
             said: now,
             loaded: 0,
@@ -339,6 +405,7 @@ impl Loader {
         while let Some(source) = self.sources.front() {
             if !self.begun {
                 engine.begin_file(source.kind);
+                self.checker = (source.kind == LoadKind::Log).then(|| Checker::new(self.until));
                 self.begun = true;
             }
             let (piece, at) = match self.rest.take() {
@@ -356,7 +423,10 @@ impl Loader {
                     let step = if slow { engine.config().loading_process_events_interval_bytes } else { u32::MAX };
                     let end = bytes.len().min(at.saturating_add(step as usize));
                     self.loaded += (end - at) as u64;
-                    engine.load(now, &bytes[at..end]).map_err(|error| refusal(source, &error))?;
+                    self.load(engine, now, &bytes[at..end])?;
+                    if self.stopped {
+                        break;
+                    }
                     if end < bytes.len() {
                         self.rest = Some((bytes, end));
                     }
@@ -367,9 +437,7 @@ impl Loader {
                     self.say_progress();
                 }
                 Ok(Piece::End) => {
-                    if let Err(error) = engine.end_file() {
-                        mend(source, &error, engine.config())?;
-                    }
+                    self.end_file(engine, now)?;
                     self.sources.pop_front();
                     self.begun = false;
                 }
@@ -379,6 +447,87 @@ impl Loader {
             }
         }
         self.finish(engine, now)
+    }
+
+    /// Passes bytes through the checker to the engine.
+    fn load(&mut self, engine: &mut Engine, now: Now, bytes: &[u8]) -> Result<(), String> {
+        let Some(source) = self.sources.front() else { return Ok(()) };
+        let Some(checker) = &mut self.checker else {
+            return engine.load(now, bytes).map_err(|error| mend::refusal(source, &error));
+        };
+        self.checked.clear();
+        let taken = checker.take(bytes, &mut self.checked);
+        mend::check_head(source, checker.head(), self.before)?;
+        if !self.checked.is_empty() {
+            engine.load(now, &self.checked).map_err(|error| mend::refusal(source, &error))?;
+        }
+        match taken {
+            Ok(()) => Ok(()),
+            Err(Stop::Until(_)) if source.base => Err(mend::too_early(self.until, checker)),
+            Err(Stop::Until(time)) => {
+                let (path, until) = (source.path.display(), self.until.unwrap_or_default());
+                log::notice(&format!("{path} goes on with the unix time {time}: not loaded (aof-load-until {until})"));
+                (self.later, self.stopped) = (true, true);
+                Ok(())
+            }
+            Err(Stop::Damage(damage)) => {
+                let may_cut = !self.look_only;
+                let mended = mend::damaged(&*self.disk, source, &damage, engine.config(), may_cut)?;
+                self.go_on_behind(mended)
+            }
+        }
+    }
+
+    /// The file is cut to what is whole: it was the last one.
+    fn go_on_behind(&mut self, mended: Mended) -> Result<(), String> {
+        let Some(source) = self.sources.front() else { return Ok(()) };
+        self.found = Some(mend::look_again(&*self.disk, source, mended)?);
+        self.stopped = true;
+        Ok(())
+    }
+
+    fn end_file(&mut self, engine: &mut Engine, now: Now) -> Result<(), String> {
+        let Some(source) = self.sources.front() else { return Ok(()) };
+        let Some(mut checker) = self.checker.take() else {
+            return engine.end_file().map_err(|error| mend::refusal(source, &error));
+        };
+        if let (Some(until), Some(time)) = (self.until, checker.base_time())
+            && time > until
+        {
+            return Err(mend::too_early(self.until, &checker));
+        }
+        self.stamps = checker.stamps.or(self.stamps);
+        self.checked.clear();
+        let ended = checker.end(&mut self.checked);
+        mend::check_head(source, checker.head(), self.before)?;
+        if !self.checked.is_empty() {
+            engine.load(now, &self.checked).map_err(|error| mend::refusal(source, &error))?;
+        }
+        let may_cut = !self.look_only;
+        let found = match ended {
+            Ok(found) => found,
+            Err(Stop::Damage(damage)) => {
+                let mended = mend::damaged(&*self.disk, source, &damage, engine.config(), may_cut)?;
+                return self.go_on_behind(mended);
+            }
+            Err(Stop::Until(_)) => return Ok(()),
+        };
+        if let Err(error) = engine.end_file() {
+            let mended = mend::truncated(&*self.disk, source, &error, engine.config(), may_cut, &found)?;
+            return self.go_on_behind(mended);
+        }
+        mend::check_end(source, &found)?;
+        mend::check_lost(&*self.disk, source, &found, engine.config())?;
+        if found.bare > 0 && !found.snapshot {
+            let (path, bytes) = (source.path.display(), found.bare);
+            log::notice(&format!(
+                "{bytes} of {} bytes of {path} have no checksums: another server wrote them, or an earlier version",
+                source.bytes
+            ));
+        }
+        self.before = (!source.base && found.is_followed()).then(|| check::end_of(source.seq, &found));
+        self.found = Some(found);
+        Ok(())
     }
 
     /// Makes the keys loaded since the last time take as long as `key-load-delay` says.
@@ -412,84 +561,73 @@ impl Loader {
             ));
             log::notice(&format!("DB loaded from {what}: {seconds:.3} seconds"));
         }
+        if let Some(until) = self.until.filter(|_| !self.later) {
+            let (_, last) = self.stamps.ok_or_else(|| mend::no_stamps(until))?;
+            log::notice(&format!("The log ends before the unix time {until}, about {last}: all of it is loaded."));
+        }
         let Some((place, manifest)) = self.log.take() else { return Ok(Progress::Done(None)) };
-        open_last(place, manifest, self.total).map(|log| Progress::Done(Some(log)))
+        let disk = &*self.disk;
+        if self.later {
+            let manifest = mend::keep_for_later(disk, &place, manifest)?;
+            return Ok(Progress::Done(Some(Box::new(OpenLog { place, manifest, part: None, bytes: 0 }))));
+        }
+        let found = self.found.filter(Found::is_followed);
+        open_last(disk, place, manifest, self.total, found, self.before).map(|log| Progress::Done(Some(Box::new(log))))
     }
 }
 
 /// Opens the last part for appending; makes one if there is none.
-fn open_last(place: LogPlace, mut manifest: Manifest, bytes: u64) -> Result<OpenLog, String> {
-    let fail =
-        |error: io::Error| format!("Can't open the log in {} for writing: {}", place.dir.display(), in_words(&error));
-    let known = manifest.parts.last().map(|part| part.name.clone());
-    let name = known.clone().unwrap_or_else(|| manifest.next_part(&place.prefix));
-    let file = OpenOptions::new().append(true).create(true).open(place.dir.join(&name)).map_err(fail)?;
-    if known.is_none() || !manifest.history.is_empty() {
-        for part in manifest.history.drain(..) {
-            let _ = std::fs::remove_file(place.dir.join(part.name));
-        }
-        manifest.store(&place.dir, &place.prefix).map_err(fail)?;
-    }
-    Ok(OpenLog { place, manifest, file, bytes })
-}
-
-/// Cuts a torn end off the file that was being written, if the configuration permits that.
-fn mend(source: &Source, error: &LoadError, config: &Config) -> Result<(), String> {
-    let path = source.path.display();
-    let LoadError::Truncated { valid } = error else { return Err(refusal(source, error)) };
-    if !source.last {
-        return Err(format!(
-            "{path} ends in the middle of a command, and it is not the last part of the log: data behind it would be \
-             lost. Whole up to byte {valid} of {}. Put the file back from a backup.",
-            source.bytes
-        ));
-    }
-    if !config.aof_load_truncated {
-        return Err(format!(
-            "Unexpected end of file reading the append only file {path}, whole up to byte {valid} of {}. You can: 1) make \
-             a backup of the file, then cut it with: redis-check-aof --fix <file>. 2) set 'aof-load-truncated yes' and \
-             start again.",
-            source.bytes
-        ));
-    }
-    let cut = OpenOptions::new().write(true).open(&source.path).and_then(|file| {
-        file.set_len(*valid)?;
-        file.sync_all()
+fn open_last(
+    disk: &dyn Disk,
+    place: LogPlace,
+    mut manifest: Manifest,
+    bytes: u64,
+    found: Option<Found>,
+    before: Option<End>,
+) -> Result<OpenLog, String> {
+    let known = manifest.parts.last().filter(|_| found.is_some()).cloned();
+    let part = known.clone().unwrap_or_else(|| {
+        let name = manifest.next_part(&place.prefix);
+        Part { name, seq: manifest.last_part() }
     });
-    cut.map_err(|error| format!("Error truncating the AOF file {path}: {}", in_words(&error)))?;
-    log::warning(&format!("The end of {path} is torn: a write was cut short when the server stopped."));
-    log::warning(&format!(
-        "AOF loaded anyway because aof-load-truncated is enabled: {} bytes cut off, {valid} kept",
-        source.bytes.saturating_sub(*valid)
-    ));
-    Ok(())
-}
-
-/// Says what is wrong with a file, and what to do.
-fn refusal(source: &Source, error: &LoadError) -> String {
-    let path = source.path.display();
-    // These words are looked for by those who watch logs.
-    if let LoadError::Log { reason, .. } = error {
-        let what = ["Unknown command", "Bad file format"].into_iter().find(|what| reason.starts_with(what));
-        let what = what.map_or("Bad file format", |what| if what.starts_with('U') { reason } else { what });
-        return format!(
-            "{what} reading the append only file {path}: {error}. Make a backup of the file, then mend it with: \
-             redis-check-aof --fix <file>. Exiting."
-        );
-    }
-    let (kind, tool) = match error {
-        LoadError::Snapshot(_) => ("snapshot", "redis-check-rdb"),
-        _ => ("append only file", "redis-check-aof"),
+    let mut open = || -> io::Result<OpenPart> {
+        let file = disk.append(&place.dir.join(&part.name))?;
+        let mut chain = found.filter(|_| known.is_some()).map_or(Chain::default(), |found| found.chain);
+        let mut line = Vec::new();
+        if chain.length() == 0 {
+            let before = before.filter(|end| end.seq != part.seq).unwrap_or_default();
+            chain = Chain::begin(part.seq, false, before, &mut line);
+        } else if chain.open > 0 {
+            // What was written without checksums gets one now.
+            chain.seal(&mut line, 0);
+        }
+        if !line.is_empty() {
+            file.write_all(&line)?;
+            file.sync()?;
+        }
+        if known.is_none() || !manifest.history.is_empty() {
+            for part in manifest.history.drain(..) {
+                let _ = disk.remove(&place.dir.join(part.name));
+            }
+            disk.sync_folder(&place.dir)?;
+            manifest.store(disk, &place.dir, &place.prefix)?;
+        }
+        Ok(OpenPart { file, seq: part.seq, chain })
     };
-    format!(
-        "Bad data in the {kind} {path}: {error}. Nothing was changed. Put the file back from a backup, look at it with \
-         {tool}, or move it away to start without it. Exiting."
-    )
+    let part = open().map_err(|error| {
+        format!(
+            "Can't open the log in {} for writing: {}. Give this user the right to write there (the folder and its \
+             files), make room if the disk is full, or start with --appendonly no.",
+            place.dir.display(),
+            in_words(&error)
+        )
+    })?;
+    Ok(OpenLog { place, manifest, part: Some(part), bytes })
 }
 
 /// Reads a file to its end. False if nobody wants more.
-fn read(path: &Path, outbox: &SyncSender<Piece>, flag: &Arc<Flag>) -> bool {
-    let mut file = match File::open(path) {
+fn read(disk: &dyn Disk, path: &Path, outbox: &SyncSender<Piece>, flag: &Arc<Flag>) -> bool {
+    let mut file = match disk.open(path) {
         Ok(file) => file,
         Err(error) => {
             let sent = outbox.send(Piece::Failed(error)).is_ok();

@@ -2,13 +2,18 @@
 //!
 //! One line per file, `file <name> seq <number> type <b|i|h>`: one base, then the incremental parts in
 //! ascending order; history files wait to be deleted. A new manifest is written beside the old one, made
-//! durable and renamed over it, so there is always a whole one. Redis' counterpart: `aofManifest`.
+//! durable and renamed over it, so there is always a whole one. Its last line is a comment, which other servers
+//! pass over: the CRC-32C of the lines above it. Redis' counterpart: `aofManifest`.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::engine::config::{parse_line, quote};
+
+use super::disk::Disk;
+
+/// What the last line begins with.
+const CHECKSUM: &str = "#CRC ";
 
 /// Lines that are longer are not ours.
 const LONGEST_LINE: usize = 1024;
@@ -33,6 +38,8 @@ pub struct Manifest {
     pub history: Vec<Part>,
     last_base: u64,
     last_part: u64,
+    /// It had a checksum when it was read.
+    pub sealed: bool,
 }
 
 impl Manifest {
@@ -42,10 +49,26 @@ impl Manifest {
     /// In words: which line, and what is wrong.
     pub fn parse(text: &str) -> Result<Manifest, String> {
         let mut manifest = Manifest::default();
-        for (number, line) in text.lines().enumerate() {
+        let mut begins = 0;
+        for (number, line) in text.split_inclusive('\n').enumerate() {
+            let above = &text[..begins];
+            begins += line.len();
+            if let Some(checksum) = line.strip_prefix(CHECKSUM) {
+                let fits = checksum == format!("{:08x}\n", crc32c::crc32c(above.as_bytes())) && begins == text.len();
+                if !fits {
+                    return Err(format!(
+                        "line {}: the checksum does not fit the lines above it. If you have changed them yourself, remove this \
+                         line; if not, put the file back from a backup",
+                        number + 1
+                    ));
+                }
+                manifest.sealed = true;
+                continue;
+            }
             if line.starts_with('#') {
                 continue;
             }
+            let line = line.trim_end_matches(['\r', '\n']);
             let wrong = |what: &str| format!("line {}: {what}: '{line}'", number + 1);
             if line.is_empty() {
                 return Err(wrong("Invalid AOF manifest file format"));
@@ -114,9 +137,25 @@ impl Manifest {
         text
     }
 
-    /// Names a new base, a snapshot or (`commands`) a log; the old one becomes history.
-    pub fn next_base(&mut self, prefix: &str, commands: bool) -> String {
+    /// Takes a number for a base. It is never used for another one, even if this one comes to nothing: a manifest
+    /// on the disk may name it.
+    pub fn reserve_base(&mut self) {
         self.last_base += 1;
+    }
+
+    /// The number that was taken last for a base.
+    pub fn last_base(&self) -> u64 {
+        self.last_base
+    }
+
+    /// The number of the last part.
+    pub fn last_part(&self) -> u64 {
+        self.last_part
+    }
+
+    /// Names a new base, a snapshot or (`commands`) a log, with the number that was taken last; the old one becomes
+    /// history.
+    pub fn next_base(&mut self, prefix: &str, commands: bool) -> String {
         let end = if commands { "aof" } else { "rdb" };
         let part = Part { name: format!("{prefix}.{}.base.{end}", self.last_base), seq: self.last_base };
         let name = part.name.clone();
@@ -124,10 +163,14 @@ impl Manifest {
         name
     }
 
-    /// Takes an existing file as the base: an old log of one file.
+    /// Takes an existing file as the base: an old log of one file. With the number that was taken last.
     pub fn adopt_base(&mut self, name: &str) {
-        self.last_base += 1;
         self.base = Some(Part { name: name.to_owned(), seq: self.last_base });
+    }
+
+    /// Names no files any more, and gives their numbers to no others.
+    pub fn forget_files(&mut self) {
+        (self.base, self.parts, self.history) = (None, Vec::new(), Vec::new());
     }
 
     /// Names a new incremental part.
@@ -144,17 +187,26 @@ impl Manifest {
         self.history.extend(self.parts.drain(..old));
     }
 
-    /// Writes the manifest into `dir`, durably.
+    /// Writes the manifest into `dir`, durably. The files that it names must be there, and their names durable.
     ///
     /// # Errors
-    /// The old one is still there then.
-    pub fn store(&self, dir: &Path, prefix: &str) -> io::Result<()> {
+    /// The old one is in force, or it is not known which one is.
+    pub fn store(&self, disk: &dyn Disk, dir: &Path, prefix: &str) -> Result<(), StoreError> {
         let temp = dir.join(format!("temp-{prefix}.manifest"));
-        let mut file = File::create(&temp)?;
-        file.write_all(self.text().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temp, path(dir, prefix))?;
-        sync_dir(dir)
+        let text = self.text();
+        let sealed = format!(
+            "{text}{CHECKSUM}{:08x}
+",
+            crc32c::crc32c(text.as_bytes())
+        );
+        let written = || {
+            let file = disk.create(&temp)?;
+            file.write_all(sealed.as_bytes())?;
+            file.sync()
+        };
+        written().map_err(|error| StoreError { error, in_doubt: false })?;
+        let renamed = disk.rename(&temp, &path(dir, prefix)).and_then(|()| disk.sync_folder(dir));
+        renamed.map_err(|error| StoreError { error, in_doubt: true })
     }
 }
 
@@ -163,12 +215,19 @@ pub fn path(dir: &Path, prefix: &str) -> PathBuf {
     dir.join(format!("{prefix}.manifest"))
 }
 
-/// Makes names in a folder durable.
-///
-/// # Errors
-/// The folder cannot be opened or flushed.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+/// Why a manifest could not be stored.
+#[derive(Debug)]
+pub struct StoreError {
+    /// What the system said.
+    pub error: io::Error,
+    /// It is not known which manifest is in force.
+    pub in_doubt: bool,
+}
+
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> io::Error {
+        error.error
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +240,7 @@ mod tests {
         let mut manifest = Manifest::parse(text).unwrap();
         assert_eq!(manifest.text(), text);
         assert_eq!(manifest.next_part("appendonly.aof"), "appendonly.aof.8.incr.aof");
+        manifest.reserve_base();
         assert_eq!(manifest.next_base("appendonly.aof", false), "appendonly.aof.3.base.rdb");
         manifest.retire_parts(1);
         let expected = "file appendonly.aof.3.base.rdb seq 3 type b\nfile appendonly.aof.2.base.rdb seq 2 type h\n\

@@ -2,16 +2,23 @@
 //!
 //! The engine says what is to be stored and is told how it went; nothing here decides when. Snapshots are
 //! pulled from the engine in pieces between batches and written by the storage thread ([`worker`]); the
-//! log is written here ([`append`]) and flushed there. [`manifest`]: the log's list of files. [`load`]:
-//! what is read at start.
+//! log is written here ([`append`]) and flushed there. [`manifest`]: the log's list of files. [`seal`]: its
+//! checksums. [`load`]: what is read at start, past [`check`]. [`disk`]: the system's files, or a test's.
+//!
+//! When the disk fails, writes are refused and reads go on. A failed write is tried again each second. A part that
+//! cannot be trusted any more is followed by a new part and a new base, which has all that was not known to be on
+//! the disk; until that is stored, the files before are the ones in force. Then writes are accepted again.
 
 pub mod append;
+pub mod check;
+pub mod disk;
 pub mod load;
 pub mod manifest;
+pub mod mend;
+pub mod seal;
 pub mod worker;
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,15 +26,16 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::config::{AppendFsync, Config};
-use crate::engine::host::{Refusal, Report, SnapshotKind, Ticket};
+use crate::engine::host::{Ask, Refusal, Report, SnapshotKind, Ticket};
 use crate::engine::snapshot::SnapshotProgress;
-use crate::engine::time::Now;
+use crate::engine::time::{MonoTime, Now};
 
 use super::log::{self, in_words};
 use super::ready::Flag;
-use append::{Appender, Trouble};
+use append::{Appender, OpenPart, Trouble};
+use disk::SharedDisk;
 use manifest::Manifest;
-use worker::{Destination, Event, Job, LogPlace, Worker};
+use worker::{Destination, Event, Job, LogPlace, SwitchError, Worker};
 
 /// Bytes of a snapshot that are written at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -52,10 +60,49 @@ struct Log {
     /// The next part is being opened.
     opening: bool,
     /// The part left behind meanwhile, if there was one.
-    left: Option<Arc<File>>,
-    /// The manifest has no base yet: the log has just been switched on, and is of no use before that.
+    left: Option<OpenPart>,
+    /// No manifest names the part yet, and none does before the base that it builds upon is stored: the log has
+    /// just been switched on, or it begins anew behind a part that cannot be trusted.
     fresh: bool,
+    /// Nothing can be stored now, and the engine knows.
+    failing: bool,
+    /// Since when.
+    failing_since: MonoTime,
+    /// It has just been told: replies that are at hand may confirm what is not stored.
+    just_failed: bool,
+    /// When to try a new base again, and how long to wait the time after that.
+    retry_at: MonoTime,
+    retry_wait_ms: u64,
 }
+
+impl Log {
+    fn new(place: LogPlace, manifest: Manifest, appender: Appender, fresh: bool) -> Log {
+        Log {
+            place,
+            manifest,
+            appender,
+            opening: false,
+            left: None,
+            fresh,
+            failing: false,
+            failing_since: MonoTime::default(),
+            just_failed: false,
+            retry_at: MonoTime::default(),
+            retry_wait_ms: append::RETRY_MS,
+        }
+    }
+
+    fn wait_longer(&mut self, now: Now) {
+        self.retry_at = now.mono.plus_ms(self.retry_wait_ms);
+        self.retry_wait_ms = (self.retry_wait_ms * 2).min(LONGEST_WAIT_MS);
+    }
+}
+
+/// How long a reply waits for a log that cannot be stored before its connection is closed.
+const PATIENCE_MS: u64 = 2000;
+
+/// The longest time between two tries to begin a new base.
+const LONGEST_WAIT_MS: u64 = 16_000;
 
 /// A snapshot under way.
 struct Pull {
@@ -77,10 +124,15 @@ struct Pull {
     piece: Vec<u8>,
     /// Until when the clients have the engine for themselves.
     rest_until: Instant,
+    /// Offset of the stream at the cut.
+    at: u64,
+    /// The manifest once this is stored.
+    manifest: Option<Manifest>,
 }
 
 /// Everything about files.
 pub struct Storage {
+    disk: SharedDisk,
     worker: Worker,
     log: Option<Log>,
     pull: Option<Pull>,
@@ -92,8 +144,6 @@ pub struct Storage {
     clients_seen: Instant,
     /// How long to wait before each write to the log: a tool for tests.
     pub log_delay: Duration,
-    /// The process must not go on: a promise of durability cannot be kept.
-    pub fatal: bool,
 }
 
 impl Storage {
@@ -102,9 +152,17 @@ impl Storage {
     /// # Errors
     /// In words for the log.
     pub fn start(flag: Arc<Flag>) -> Result<Storage, String> {
-        let worker = Worker::start(flag).map_err(|error| format!("Cannot start the storage thread: {error}"))?;
+        let disk = disk::system();
+        let worker = Worker::start(flag, disk.clone());
+        let worker = worker.map_err(|error| format!("Cannot start the storage thread: {error}"))?;
+        Ok(Storage::new(disk, worker))
+    }
+
+    /// Storage on this disk.
+    pub fn new(disk: SharedDisk, worker: Worker) -> Storage {
         let log_delay = Duration::ZERO;
-        Ok(Storage {
+        Storage {
+            disk,
             worker,
             log: None,
             pull: None,
@@ -112,12 +170,21 @@ impl Storage {
             sync_asked: false,
             clients_seen: Instant::now(),
             log_delay,
-            fatal: false,
-        })
+        }
+    }
+
+    /// Does one job of the storage thread, where there is none. False if there is nothing to do.
+    pub fn work_one(&mut self) -> bool {
+        self.worker.work_one()
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &SharedDisk {
+        &self.disk
     }
 
     /// Hands a job with a result to the storage thread.
-    pub fn run(&self, ticket: Ticket, job: impl FnOnce() -> Result<(), String> + Send + 'static) {
+    pub fn run(&mut self, ticket: Ticket, job: impl FnOnce() -> Result<(), String> + Send + 'static) {
         self.worker.submit(Job::Run(ticket, Box::new(job)));
     }
 
@@ -125,9 +192,13 @@ impl Storage {
 
     /// Goes on with a log that is on the disk and loaded.
     pub fn open_log(&mut self, opened: load::OpenLog, offset: u64, policy: AppendFsync, now: Now) {
-        let appender = Appender::new(Some(Arc::new(opened.file)), offset, policy, now.mono);
+        let fresh = opened.part.is_none();
+        let mut appender = Appender::new(opened.part, offset, policy, now.mono);
+        if fresh {
+            appender.build_upon_base();
+        }
         let (place, manifest) = (opened.place, opened.manifest);
-        self.log = Some(Log { place, manifest, appender, opening: false, left: None, fresh: false });
+        self.log = Some(Log::new(place, manifest, appender, fresh));
     }
 
     /// Switches the log off while the server runs.
@@ -140,9 +211,9 @@ impl Storage {
     fn close_log(&mut self, now: Now) {
         let Some(mut log) = self.log.take() else { return };
         let _ = log.appender.flush(now.mono, true);
-        let offset = log.appender.end();
-        if let Some(file) = log.appender.leave() {
-            self.worker.submit(Job::Sync { file, offset });
+        let seal = log.appender.closing_seal();
+        if let Some(part) = log.appender.leave(false) {
+            self.worker.submit(Job::Close { file: part.file, seal });
         }
     }
 
@@ -153,22 +224,55 @@ impl Storage {
         }
     }
 
-    /// Takes the next bytes of the stream.
-    pub fn append(&mut self, bytes: &[u8]) {
+    /// Takes what is appended to the stream, which ends at offset `end`, and writes it. A new base of the log cuts it.
+    pub fn store(&mut self, engine: &mut Engine, now: Now, append: &[u8], asks: &[Ask], end: u64) {
+        let start = end - append.len() as u64;
+        let mut rest = append;
+        for ask in asks {
+            if let Ask::StartSnapshot { kind: SnapshotKind::LogBase, at, .. } = ask {
+                let cut = (at.saturating_sub(start) as usize + rest.len()).saturating_sub(append.len());
+                let (before, behind) = rest.split_at(cut.min(rest.len()));
+                self.append(before, now);
+                rest = behind;
+                self.begin_snapshot(engine, now, SnapshotKind::LogBase, *at);
+            }
+        }
+        self.append(rest, now);
+        self.write_log(engine, now);
+    }
+
+    fn append(&mut self, bytes: &[u8], now: Now) {
         if let Some(log) = &mut self.log {
-            log.appender.append(bytes);
+            log.appender.append(bytes, now.mono);
         }
     }
 
-    /// The offset that replies have to wait for, if they have to wait.
-    pub fn holds(&self) -> Option<u64> {
-        let appender = &self.log.as_ref()?.appender;
-        (appender.safe() < appender.end()).then(|| appender.end())
+    /// The offset that the replies at hand have to wait for, if they have to wait. To be asked once for each time
+    /// that something is drained from the engine.
+    pub fn holds(&mut self) -> Option<u64> {
+        let log = self.log.as_mut()?;
+        if log.failing {
+            // Writes are refused since the engine knows, so later replies confirm nothing, and reads go on.
+            return std::mem::take(&mut log.just_failed).then(|| log.appender.end());
+        }
+        (log.appender.safe() < log.appender.end()).then(|| log.appender.end())
     }
 
     /// Offset up to which replies may be sent.
     pub fn safe(&self) -> u64 {
         self.log.as_ref().map_or(u64::MAX, |log| log.appender.safe())
+    }
+
+    /// Whether the log has not been stored for so long that those who wait for it are to be sent away: what became of
+    /// their writes cannot be told, and nobody is to wait for a disk without end.
+    pub fn sends_away(&self, now: Now) -> bool {
+        let too_long = |log: &Log| log.failing && now.mono.ms_since(log.failing_since) >= PATIENCE_MS;
+        self.log.as_ref().is_some_and(too_long)
+    }
+
+    /// Offset up to which the stream is durable.
+    pub fn durable(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.appender.synced())
     }
 
     /// Reports when everything so far is durable.
@@ -184,21 +288,26 @@ impl Storage {
     }
 
     /// Writes and flushes what is due.
-    pub fn write_log(&mut self, engine: &mut Engine, now: Now) {
+    fn write_log(&mut self, engine: &mut Engine, now: Now) {
         let Some(log) = &mut self.log else { return };
         if !self.log_delay.is_zero() && log.appender.has_pending() {
             std::thread::sleep(self.log_delay);
         }
         match log.appender.flush(now.mono, false) {
             Ok(false) => {}
+            // A part whose base is not stored yet is no reason to accept writes again.
+            Ok(true) if log.appender.is_unproven() => {}
             Ok(true) => {
-                let offset = log.appender.safe();
+                log.failing = false;
+                let offset = log.appender.synced();
                 engine.report(now, Report::Stored { offset });
             }
             Err(trouble) => self.complain(engine, now, trouble),
         }
+        self.begin_anew(engine, now);
         let skip = engine.config().no_appendfsync_on_rewrite && self.pull.is_some();
         let Some(log) = &mut self.log else { return };
+        engine.note_log(log.appender.take_overhead(), log.appender.loose_since());
         if skip && log.appender.policy != AppendFsync::Always {
             return;
         }
@@ -206,6 +315,17 @@ impl Storage {
             self.worker.submit(Job::Sync { file, offset });
             engine.report(now, Report::Flushing { under_way: true, delayed: log.appender.delayed });
         }
+    }
+
+    /// Where the last part cannot be trusted, or has no base: a new part and a new base, if it is time.
+    fn begin_anew(&mut self, engine: &mut Engine, now: Now) {
+        let Some(log) = &mut self.log else { return };
+        let wanted = (log.appender.is_broken() || log.fresh) && engine.is_logging();
+        if !wanted || log.opening || self.pull.is_some() || now.mono < log.retry_at || engine.is_walking() {
+            return;
+        }
+        log.wait_longer(now);
+        engine.rewrite_log(now);
     }
 
     /// Brings everything appended to the disk's files, and finds them.
@@ -221,7 +341,7 @@ impl Storage {
                 log.place.clone()
             }
         };
-        load::plan_again(&place)
+        load::plan_again(&*self.disk, &place)
     }
 
     /// Waits until the next part of the log is open, if it is being opened.
@@ -235,18 +355,29 @@ impl Storage {
     }
 
     fn complain(&mut self, engine: &mut Engine, now: Now, trouble: Trouble) {
-        if self.log.as_ref().is_some_and(|log| log.appender.policy == AppendFsync::Always) {
-            log::warning(
-                "appendfsync is 'always', and a write that was to be confirmed cannot be made durable. Exiting: the data \
-                 on the disk are whole up to the last confirmed write.",
-            );
-            self.fatal = true;
+        let Some(log) = &mut self.log else { return };
+        let reason = in_words(trouble.error());
+        if matches!(trouble, Trouble::Broken(_)) {
+            log::warning(&format!(
+                "The log could not be flushed ({reason}): what its last part holds on the disk is not known any more. As soon \
+                 as the disk allows, it goes on in a new part, with a new base that has everything that was not known to be \
+                 on the disk."
+            ));
+            log.fresh = true;
         }
-        let reason = match trouble {
-            Trouble::Write(error) => in_words(&error),
-            Trouble::Sync(error) => format!("flushing: {}", in_words(&error)),
-        };
-        engine.report(now, Report::StoreFailed { reason });
+        self.refuse_writes(engine, now, reason);
+    }
+
+    /// Nothing can be stored for now.
+    fn refuse_writes(&mut self, engine: &mut Engine, now: Now, reason: String) {
+        let Some(log) = &mut self.log else { return };
+        if !std::mem::replace(&mut log.failing, true) {
+            log.just_failed = true;
+            log.failing_since = now.mono;
+            log.retry_wait_ms = append::RETRY_MS;
+            log.wait_longer(now);
+            engine.report(now, Report::StoreFailed { reason });
+        }
     }
 
     // ---- Snapshots ----
@@ -262,16 +393,22 @@ impl Storage {
             }
         };
         let path = current_dir().join(path);
+        let as_commands = kind == SnapshotKind::LogBase && !engine.config().aof_use_rdb_preamble;
+        let mut sealed = None;
         if kind == SnapshotKind::LogBase {
             self.switch_part(engine, now, at);
+            if let Some(log) = &mut self.log {
+                log.manifest.reserve_base();
+                sealed = as_commands.then(|| log.manifest.last_base());
+            }
         }
         self.last_id += 1;
         let id = self.last_id;
-        self.worker.submit(Job::BeginSnapshot { id, path, flush });
+        self.worker.submit(Job::BeginSnapshot { id, path, flush, base: kind == SnapshotKind::LogBase, sealed });
         let key_delay = Duration::from_micros(engine.config().rdb_key_save_delay.max(0) as u64);
         let began = Instant::now();
         let (complete, at_once, spare) = (false, false, Vec::new());
-        let as_commands = kind == SnapshotKind::LogBase && !engine.config().aof_use_rdb_preamble;
+        let manifest = None;
         self.pull = Some(Pull {
             id,
             kind,
@@ -284,6 +421,8 @@ impl Storage {
             spare,
             piece: Vec::new(),
             rest_until: began,
+            at,
+            manifest,
         });
     }
 
@@ -295,17 +434,26 @@ impl Storage {
         let policy = config.appendfsync;
         let place = log_place(config);
         let log = self.log.get_or_insert_with(|| {
-            let manifest = load::read_manifest(&place).ok().flatten().unwrap_or_default();
+            let manifest = load::read_manifest(&*self.disk, &place).ok().flatten().unwrap_or_default();
             let appender = Appender::new(None, at, policy, now.mono);
-            Log { place, manifest, appender, opening: false, left: None, fresh: true }
+            Log::new(place, manifest, appender, true)
         });
         let flushed = log.appender.flush(now.mono, true);
-        log.left = log.appender.leave();
+        if flushed.is_err() {
+            // What could not be written will be in the base; behind it, it would be done twice.
+            log.appender.give_up();
+            log.fresh = true;
+        }
+        let end = log.appender.part_end();
+        let anew = log.appender.is_broken() || log.failing;
+        log.fresh |= anew;
+        log.left = log.appender.leave(anew);
         log.opening = true;
         let name = log.manifest.next_part(&log.place.prefix);
+        let seq = log.manifest.last_part();
         let listed = (!log.fresh).then(|| log.manifest.clone());
-        let (old, place) = (log.left.clone(), log.place.clone());
-        self.worker.submit(Job::Switch { old, place, name, listed });
+        let (old, place) = (log.left.as_ref().map(|part| part.file.clone()), log.place.clone());
+        self.worker.submit(Job::Switch { old, end, place, name, seq, listed });
         if let Err(trouble) = flushed {
             self.complain(engine, now, trouble);
         }
@@ -355,6 +503,9 @@ impl Storage {
                 pull.complete = true;
                 let (kind, as_commands) = (pull.kind, pull.as_commands);
                 let destination = self.destination(engine.config(), kind, as_commands);
+                if let (Destination::LogBase { manifest, .. }, Some(pull)) = (&destination, &mut self.pull) {
+                    pull.manifest = Some(manifest.clone());
+                }
                 self.worker.submit(Job::FinishSnapshot(destination));
             }
             SnapshotProgress::Idle => self.cancel_snapshot(),
@@ -432,12 +583,19 @@ impl Storage {
         };
         match result {
             Ok(()) => {
-                if let (SnapshotKind::LogBase, Some(log)) = (pull.kind, &mut self.log) {
-                    log.manifest.next_base(&log.place.prefix, pull.as_commands);
-                    log.manifest.retire_parts(1);
-                    log.fresh = false;
+                if let (SnapshotKind::LogBase, Some(log), Some(manifest)) = (pull.kind, &mut self.log, pull.manifest) {
+                    log.manifest = manifest;
                     if !engine.config().aof_disable_auto_gc {
                         log.manifest.history.clear();
+                    }
+                    // A part that broke meanwhile needs another base.
+                    if !log.appender.is_broken() {
+                        log.fresh = false;
+                        log.appender.prove(pull.at, now.mono);
+                        if std::mem::take(&mut log.failing) {
+                            let offset = log.appender.synced();
+                            engine.report(now, Report::Stored { offset });
+                        }
                     }
                 }
                 match pull.at_once {
@@ -446,7 +604,15 @@ impl Storage {
                 }
                 engine.report(now, Report::SnapshotStored);
             }
-            Err(reason) => engine.report(now, Report::SnapshotFailed { reason }),
+            Err(reason) => {
+                if let Some(log) = self.log.as_mut().filter(|_| pull.kind == SnapshotKind::LogBase) {
+                    log.wait_longer(now);
+                    if log.appender.is_unproven() {
+                        self.refuse_writes(engine, now, reason.clone());
+                    }
+                }
+                engine.report(now, Report::SnapshotFailed { reason });
+            }
         }
         // A rewrite while the log is off only leaves files.
         if pull.kind == SnapshotKind::LogBase && !engine.is_logging() {
@@ -457,33 +623,40 @@ impl Storage {
     fn end_sync(&mut self, engine: &mut Engine, now: Now, offset: u64, result: std::io::Result<()>) {
         let Some(log) = &mut self.log else { return };
         engine.report(now, Report::Flushing { under_way: false, delayed: log.appender.delayed });
-        if let Err(trouble) = log.appender.synced(offset, result) {
+        if let Err(trouble) = log.appender.end_sync(offset, result) {
             return self.complain(engine, now, trouble);
         }
         self.sync_asked &= !log.appender.is_synced();
-        engine.report(now, Report::Stored { offset });
+        engine.note_log(0, log.appender.loose_since());
+        if !log.failing {
+            engine.report(now, Report::Stored { offset });
+        }
     }
 
-    fn end_switch(&mut self, engine: &mut Engine, now: Now, result: std::io::Result<Arc<File>>) {
+    fn end_switch(&mut self, engine: &mut Engine, now: Now, result: Result<OpenPart, SwitchError>) {
         let Some(log) = &mut self.log else { return };
         let left = log.left.take();
         log.opening = false;
-        match result {
-            Ok(file) => log.appender.enter(file),
-            Err(error) => {
-                let reason = format!("can't open the next part of the log: {}", in_words(&error));
-                match left {
-                    Some(file) => {
-                        log.appender.enter_again(file);
-                        log.manifest.parts.pop();
-                    }
-                    None => self.log = None,
-                }
-                if self.pull.as_ref().is_some_and(|pull| pull.kind == SnapshotKind::LogBase) {
-                    self.cancel_snapshot();
-                    engine.report(now, Report::SnapshotFailed { reason });
-                }
+        let SwitchError { error, go_back } = match result {
+            Ok(part) => return log.appender.enter(part),
+            Err(error) => error,
+        };
+        let reason = format!("can't open the next part of the log: {}", in_words(&error));
+        log.wait_longer(now);
+        match left {
+            Some(part) if go_back && !log.fresh => {
+                log.appender.enter_again(part);
+                log.manifest.parts.pop();
             }
+            None if !engine.is_logging() => self.log = None,
+            _ => {
+                log.appender.give_up();
+                self.complain(engine, now, Trouble::Broken(error));
+            }
+        }
+        if self.pull.as_ref().is_some_and(|pull| pull.kind == SnapshotKind::LogBase) {
+            self.cancel_snapshot();
+            engine.report(now, Report::SnapshotFailed { reason });
         }
     }
 
@@ -493,12 +666,11 @@ impl Storage {
         if let Some(log) = &mut self.log {
             while log.opening {
                 match self.worker.wait() {
-                    Ok(Event::Switched(Ok(file))) => log.appender.enter(file),
-                    Ok(Event::Switched(Err(_))) => {
-                        if let Some(file) = log.left.take() {
-                            log.appender.enter_again(file);
-                        }
-                    }
+                    Ok(Event::Switched(Ok(part))) => log.appender.enter(part),
+                    Ok(Event::Switched(Err(failed))) => match log.left.take() {
+                        Some(part) if failed.go_back => log.appender.enter_again(part),
+                        _ => log.appender.give_up(),
+                    },
                     Ok(_) => continue,
                     Err(_) => {}
                 }

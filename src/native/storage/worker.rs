@@ -3,8 +3,8 @@
 //! The engine's thread hands over jobs and gets events back; it never waits but for a snapshot that is to
 //! be stored before anything else is served. Redis' counterparts: `bio.c` and the forked child.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
@@ -14,7 +14,10 @@ use crate::engine::host::Ticket;
 use crate::native::log::in_words;
 use crate::native::ready::Flag;
 
-use super::manifest::{Manifest, sync_dir};
+use super::append::OpenPart;
+use super::disk::{Disk, DiskFile, SharedDisk};
+use super::manifest::Manifest;
+use super::seal::{BEGIN, Chain, End};
 
 /// A snapshot is flushed each time so many bytes are written, so that the end comes without a long wait.
 const FLUSH_BYTES: u64 = 4 << 20;
@@ -56,6 +59,10 @@ pub enum Job {
         path: PathBuf,
         /// Whether to flush in steps.
         flush: bool,
+        /// It is a base of the log, cut where the part begins that was asked for last.
+        base: bool,
+        /// It consists of commands, and is the base with this number: with checksums.
+        sealed: Option<u64>,
     },
     /// Write a piece of it.
     Chunk(Vec<u8>),
@@ -66,18 +73,29 @@ pub enum Job {
     /// Make a part of the log durable up to an offset.
     Sync {
         /// The part.
-        file: Arc<File>,
+        file: Arc<dyn DiskFile>,
         /// The offset.
         offset: u64,
+    },
+    /// Flush a part of the log that nothing more is written to, and say so at its end.
+    Close {
+        /// The part.
+        file: Arc<dyn DiskFile>,
+        /// The line that says so.
+        seal: Vec<u8>,
     },
     /// Flush a part of the log and open the next one. `listed`: with a manifest that names it.
     Switch {
         /// The part so far, if there is one.
-        old: Option<Arc<File>>,
+        old: Option<Arc<dyn DiskFile>>,
+        /// How it ends.
+        end: End,
         /// Where the log is.
         place: LogPlace,
         /// The name of the new part.
         name: String,
+        /// Its number.
+        seq: u64,
         /// The manifest that names it.
         listed: Option<Manifest>,
     },
@@ -94,16 +112,41 @@ pub enum Event {
     /// The log is durable up to an offset, or why not.
     Synced(u64, io::Result<()>),
     /// The next part of the log, or why it could not be opened.
-    Switched(io::Result<Arc<File>>),
+    Switched(Result<OpenPart, SwitchError>),
     /// The end of a [`Job::Run`].
     Done(Ticket, Result<(), String>),
 }
 
+/// Why the next part could not be opened.
+#[derive(Debug)]
+pub struct SwitchError {
+    /// What the system said.
+    pub error: io::Error,
+    /// The part before it is as good as it was, and still the last one.
+    pub go_back: bool,
+}
+
 /// The engine's end.
 pub struct Worker {
-    jobs: Option<Sender<Job>>,
-    events: Receiver<Event>,
-    thread: Option<JoinHandle<()>>,
+    hands: Hands,
+}
+
+/// Who does the work.
+enum Hands {
+    /// A thread.
+    Thread { jobs: Option<Sender<Job>>, events: Receiver<Event>, thread: Option<JoinHandle<()>> },
+    /// Whoever calls [`Worker::work_one`], or waits.
+    Own { jobs: VecDeque<Job>, events: VecDeque<Event>, bench: Bench },
+}
+
+/// What the one who works has at hand.
+struct Bench {
+    disk: SharedDisk,
+    snapshot: Option<Snapshot>,
+    /// The last part could not be opened: a base that is cut where it begins would have nothing behind it.
+    partless: bool,
+    /// A flush of this part has failed. A later one may succeed, and would mean nothing.
+    distrusted: Option<Arc<dyn DiskFile>>,
 }
 
 impl Worker {
@@ -111,14 +154,13 @@ impl Worker {
     ///
     /// # Errors
     /// The system has no room for another thread.
-    pub fn start(flag: Arc<Flag>) -> io::Result<Worker> {
+    pub fn start(flag: Arc<Flag>, disk: SharedDisk) -> io::Result<Worker> {
         let (jobs, inbox) = channel();
         let (outbox, events) = channel();
         let thread = std::thread::Builder::new().name("storage".to_owned()).spawn(move || {
-            let mut snapshot = None;
+            let mut bench = Bench { disk, snapshot: None, partless: false, distrusted: None };
             while let Ok(job) = inbox.recv() {
-                let event = work(job, &mut snapshot);
-                if let Some(event) = event {
+                if let Some(event) = bench.work(job) {
                     if outbox.send(event).is_err() {
                         return;
                     }
@@ -126,14 +168,32 @@ impl Worker {
                 }
             }
         })?;
-        Ok(Worker { jobs: Some(jobs), events, thread: Some(thread) })
+        Ok(Worker { hands: Hands::Thread { jobs: Some(jobs), events, thread: Some(thread) } })
+    }
+
+    /// One without a thread: for simulations.
+    pub fn by_hand(disk: SharedDisk) -> Worker {
+        let bench = Bench { disk, snapshot: None, partless: false, distrusted: None };
+        Worker { hands: Hands::Own { jobs: VecDeque::new(), events: VecDeque::new(), bench } }
+    }
+
+    /// Does one job, if there is no thread that does. False if there is none.
+    pub fn work_one(&mut self) -> bool {
+        let Hands::Own { jobs, events, bench } = &mut self.hands else { return false };
+        let Some(job) = jobs.pop_front() else { return false };
+        events.extend(bench.work(job));
+        true
     }
 
     /// Hands over a job.
-    pub fn submit(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            // The thread ends only when this end is gone.
-            let _ = jobs.send(job);
+    pub fn submit(&mut self, job: Job) {
+        match &mut self.hands {
+            Hands::Thread { jobs: Some(jobs), .. } => {
+                // The thread ends only when this end is gone.
+                let _ = jobs.send(job);
+            }
+            Hands::Thread { .. } => {}
+            Hands::Own { jobs, .. } => jobs.push_back(job),
         }
     }
 
@@ -141,23 +201,41 @@ impl Worker {
     ///
     /// # Errors
     /// None now, or none any more.
-    pub fn event(&self) -> Result<Event, TryRecvError> {
-        self.events.try_recv()
+    pub fn event(&mut self) -> Result<Event, TryRecvError> {
+        match &mut self.hands {
+            Hands::Thread { events, .. } => events.try_recv(),
+            Hands::Own { events, .. } => events.pop_front().ok_or(TryRecvError::Empty),
+        }
     }
 
     /// Waits for the next event.
     ///
     /// # Errors
     /// The thread has ended.
-    pub fn wait(&self) -> Result<Event, RecvError> {
-        self.events.recv()
+    pub fn wait(&mut self) -> Result<Event, RecvError> {
+        loop {
+            match &mut self.hands {
+                Hands::Thread { events, .. } => return events.recv(),
+                Hands::Own { events, .. } => {
+                    if let Some(event) = events.pop_front() {
+                        return Ok(event);
+                    }
+                }
+            }
+            if !self.work_one() {
+                return Err(RecvError);
+            }
+        }
     }
 
     /// Ends the thread once everything is done.
     pub fn stop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        while self.work_one() {}
+        if let Hands::Thread { jobs, thread, .. } = &mut self.hands {
+            *jobs = None;
+            if let Some(thread) = thread.take() {
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -165,102 +243,173 @@ impl Worker {
 /// A snapshot being written.
 struct Snapshot {
     id: u64,
-    file: File,
+    disk: SharedDisk,
+    file: Arc<dyn DiskFile>,
     path: PathBuf,
     flush: bool,
     unflushed: u64,
+    /// Its checksums, if it consists of commands.
+    chain: Option<Chain>,
 }
 
 impl Drop for Snapshot {
     /// What was not put in its place is removed.
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.disk.remove(&self.path);
     }
 }
 
-fn work(job: Job, snapshot: &mut Option<Snapshot>) -> Option<Event> {
-    match job {
-        Job::BeginSnapshot { id, path, flush } => match File::create(&path) {
-            Ok(file) => {
-                *snapshot = Some(Snapshot { id, file, path, flush, unflushed: 0 });
+impl Bench {
+    fn work(&mut self, job: Job) -> Option<Event> {
+        match job {
+            // The switch has told its own failure.
+            Job::BeginSnapshot { base: true, .. } if self.partless => {
+                self.snapshot = None;
                 None
             }
-            Err(error) => {
-                Some(Event::Snapshot(id, Err(format!("can't create {}: {}", path.display(), in_words(&error)))))
+            Job::BeginSnapshot { id, path, flush, sealed, .. } => match begin(&self.disk, id, &path, flush, sealed) {
+                Ok(snapshot) => {
+                    self.snapshot = Some(snapshot);
+                    None
+                }
+                Err(error) => {
+                    Some(Event::Snapshot(id, Err(format!("can't create {}: {}", path.display(), in_words(&error)))))
+                }
+            },
+            // Pieces of a snapshot that has failed are passed over.
+            Job::Chunk(mut bytes) => {
+                let current = self.snapshot.as_mut()?;
+                let id = current.id;
+                if let Err(error) = write(current, &mut bytes) {
+                    self.snapshot = None;
+                    return Some(Event::Snapshot(id, Err(format!("can't write: {}", in_words(&error)))));
+                }
+                bytes.clear();
+                Some(Event::Chunk(id, bytes))
             }
-        },
-        // Pieces of a snapshot that has failed are passed over.
-        Job::Chunk(mut bytes) => {
-            let current = snapshot.as_mut()?;
-            let id = current.id;
-            if let Err(error) = write(current, &bytes) {
-                *snapshot = None;
-                return Some(Event::Snapshot(id, Err(format!("can't write: {}", in_words(&error)))));
+            Job::FinishSnapshot(destination) => {
+                let current = self.snapshot.take()?;
+                let id = current.id;
+                Some(Event::Snapshot(id, finish(current, destination).map_err(|error| in_words(&error))))
             }
-            bytes.clear();
-            Some(Event::Chunk(id, bytes))
+            Job::DropSnapshot => {
+                self.snapshot = None;
+                None
+            }
+            Job::Sync { file, offset } => {
+                let done = file.sync();
+                if done.is_err() {
+                    self.distrusted = Some(file);
+                }
+                Some(Event::Synced(offset, done))
+            }
+            Job::Close { file, seal } => {
+                // Without the line the part is one that was not closed, and as good.
+                let _ = file.sync().and_then(|()| file.write_all(&seal)).and_then(|()| file.sync());
+                None
+            }
+            Job::Switch { old, end, place, name, seq, listed } => {
+                let known = |old: &Arc<dyn DiskFile>| self.distrusted.as_ref().is_some_and(|bad| Arc::ptr_eq(bad, old));
+                let switched = match old.as_ref().is_some_and(known) {
+                    true => Err(SwitchError { error: io::Error::other("an earlier flush failed"), go_back: false }),
+                    false => switch(&*self.disk, old, end, &place, &name, seq, listed),
+                };
+                self.partless = switched.is_err();
+                Some(Event::Switched(switched))
+            }
+            Job::Run(ticket, run) => Some(Event::Done(ticket, run())),
         }
-        Job::FinishSnapshot(destination) => {
-            let current = snapshot.take()?;
-            let id = current.id;
-            Some(Event::Snapshot(id, finish(current, destination).map_err(|error| in_words(&error))))
-        }
-        Job::DropSnapshot => {
-            *snapshot = None;
-            None
-        }
-        Job::Sync { file, offset } => Some(Event::Synced(offset, file.sync_data())),
-        Job::Switch { old, place, name, listed } => Some(Event::Switched(switch(old, &place, &name, listed))),
-        Job::Run(ticket, run) => Some(Event::Done(ticket, run())),
     }
 }
 
-fn write(snapshot: &mut Snapshot, bytes: &[u8]) -> io::Result<()> {
+fn begin(disk: &SharedDisk, id: u64, path: &Path, flush: bool, sealed: Option<u64>) -> io::Result<Snapshot> {
+    let file = disk.create(path)?;
+    let mut snapshot =
+        Snapshot { id, disk: disk.clone(), file, path: path.to_owned(), flush, unflushed: 0, chain: None };
+    if let Some(seq) = sealed {
+        let mut head = Vec::new();
+        let chain = Chain::begin(seq, true, End::default(), &mut head);
+        write(&mut snapshot, &mut head)?;
+        snapshot.chain = Some(chain);
+    }
+    Ok(snapshot)
+}
+
+fn write(snapshot: &mut Snapshot, bytes: &mut Vec<u8>) -> io::Result<()> {
+    if let Some(chain) = &mut snapshot.chain {
+        // The commands of a walk come whole.
+        let mut batch = [BEGIN, bytes].concat();
+        chain.seal(&mut batch, 0);
+        *bytes = batch;
+    }
     snapshot.file.write_all(bytes)?;
     snapshot.unflushed += bytes.len() as u64;
     if snapshot.flush && snapshot.unflushed >= FLUSH_BYTES {
         snapshot.unflushed = 0;
-        snapshot.file.sync_data()?;
+        snapshot.file.sync()?;
     }
     Ok(())
 }
 
-fn finish(snapshot: Snapshot, destination: Destination) -> io::Result<()> {
-    snapshot.file.sync_all()?;
+fn finish(mut snapshot: Snapshot, destination: Destination) -> io::Result<()> {
+    if let Some(mut chain) = snapshot.chain.take() {
+        let mut last = Vec::new();
+        chain.seal(&mut last, chain.length());
+        snapshot.file.write_all(&last)?;
+    }
+    snapshot.file.sync()?;
+    let disk = snapshot.disk.clone();
     match destination {
         Destination::Rdb(path) => {
-            std::fs::rename(&snapshot.path, &path)?;
-            sync_dir(path.parent().unwrap_or(Path::new(".")))
+            disk.rename(&snapshot.path, &path)?;
+            disk.sync_folder(path.parent().unwrap_or(Path::new(".")))
         }
         Destination::LogBase { place, mut manifest, name, keep_history } => {
-            std::fs::create_dir_all(&place.dir)?;
-            std::fs::rename(&snapshot.path, place.dir.join(name))?;
-            manifest.store(&place.dir, &place.prefix)?;
+            disk.make_folder(&place.dir)?;
+            disk.rename(&snapshot.path, &place.dir.join(name))?;
+            disk.sync_folder(&place.dir)?;
+            manifest.store(&*disk, &place.dir, &place.prefix)?;
+            // What is left of this when it fails takes room, and no more.
             if !keep_history && !manifest.history.is_empty() {
                 for part in manifest.history.drain(..) {
-                    let _ = std::fs::remove_file(place.dir.join(part.name));
+                    let _ = disk.remove(&place.dir.join(part.name));
                 }
-                manifest.store(&place.dir, &place.prefix)?;
+                let _ = manifest.store(&*disk, &place.dir, &place.prefix);
             }
             Ok(())
         }
     }
 }
 
-fn switch(old: Option<Arc<File>>, place: &LogPlace, name: &str, listed: Option<Manifest>) -> io::Result<Arc<File>> {
+fn switch(
+    disk: &dyn Disk,
+    old: Option<Arc<dyn DiskFile>>,
+    end: End,
+    place: &LogPlace,
+    name: &str,
+    seq: u64,
+    listed: Option<Manifest>,
+) -> Result<OpenPart, SwitchError> {
     if let Some(old) = old {
-        old.sync_data()?;
+        old.sync().map_err(|error| SwitchError { error, go_back: false })?;
     }
-    std::fs::create_dir_all(&place.dir)?;
-    let path = place.dir.join(name);
-    let file = OpenOptions::new().append(true).create(true).open(&path)?;
-    // Left over from a rewrite that never came into a manifest.
-    file.set_len(0)?;
-    if let Some(manifest) = listed
-        && let Err(error) = manifest.store(&place.dir, &place.prefix)
-    {
-        let _ = std::fs::remove_file(&path);
-        return Err(error);
+    let open = || {
+        disk.make_folder(&place.dir)?;
+        // One that is there was left by a rewrite that never came into a manifest.
+        disk.create(&place.dir.join(name))?;
+        let file = disk.append(&place.dir.join(name))?;
+        let mut head = Vec::new();
+        let chain = Chain::begin(seq, false, end, &mut head);
+        file.write_all(&head)?;
+        file.sync()?;
+        disk.sync_folder(&place.dir)?;
+        Ok(OpenPart { file, seq, chain })
+    };
+    let part = open().map_err(|error| SwitchError { error, go_back: true })?;
+    if let Some(manifest) = listed {
+        // If the manifest that names the part may be in force, the part stays.
+        let stored = manifest.store(disk, &place.dir, &place.prefix);
+        stored.map_err(|failed| SwitchError { error: failed.error, go_back: !failed.in_doubt })?;
     }
-    Ok(Arc::new(file))
+    Ok(part)
 }

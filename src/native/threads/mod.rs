@@ -329,6 +329,18 @@ impl Threads {
         }
     }
 
+    /// Closes all connections with replies that wait. How many replies.
+    pub fn send_away(&mut self, engine: &mut Engine, now: Now) -> usize {
+        let held = std::mem::take(&mut self.held);
+        for (_, slot) in &held {
+            // Another connection may be there by now.
+            if self.remotes[*slot as usize].as_ref().is_some_and(|remote| !remote.held.is_empty()) {
+                self.hang_up(engine, now, *slot);
+            }
+        }
+        held.len()
+    }
+
     /// Closes a client that the engine has forgotten, once what it was sent is out.
     pub fn close(&mut self, client: ClientId) {
         let Some(slot) = self.slot_of(client) else { return };
