@@ -144,7 +144,7 @@ impl Parsed {
         all().for_each(|(requests, bytes, table)| batch.fetch_element_places(requests, bytes, table));
         all().for_each(|(requests, _, table)| batch.fetch_elements(requests, table));
         self.fetched = receipts.last().map_or(self.fetched, |last| last.requests.end as usize);
-        all().map(|(requests, ..)| batch.hashed_of(requests).count()).sum()
+        all().map(|(requests, ..)| batch.hashed_of(requests).len()).sum()
     }
 }
 
@@ -226,6 +226,7 @@ impl Batch {
     fn hash(&mut self, bytes: &[u8], first: usize, seed: u64) {
         for request in &mut self.requests[first..] {
             let first = self.hashed.len() as u32;
+            request.hashed = (first, first);
             let Some((key, step)) = request.row.and_then(|(spec, _)| spec.key_steps()) else { continue };
             // Of a request of many keys the first are enough to have something to go on with.
             let keys_at = (request.spans.0 + key..request.spans.1).step_by(step.max(1) as usize);
@@ -240,16 +241,24 @@ impl Batch {
     /// Asks for the memory that the next requests will look at. How many keys.
     fn fetch(&mut self, bytes: &[u8], keys: &Keyspace, db: usize) -> usize {
         let (requests, table) = (self.next..self.fetched, &keys.dbs[db].table);
-        self.fetch_places(requests.clone(), table);
-        self.fetch_keys(requests.clone(), table);
-        self.fetch_element_places(requests.clone(), bytes, table);
-        self.fetch_elements(requests.clone(), table);
-        self.hashed_of(requests).count()
+        let count = self.hashed_of(requests.clone()).len();
+        if count > 0 {
+            self.fetch_places(requests.clone(), table);
+            self.fetch_keys(requests.clone(), table);
+            self.fetch_element_places(requests.clone(), bytes, table);
+            self.fetch_elements(requests, table);
+        }
+        count
     }
 
-    fn hashed_of(&self, requests: Range<usize>) -> impl Iterator<Item = u64> {
-        let all = self.requests[requests].iter();
-        all.flat_map(|it| &self.hashed[it.hashed.0 as usize..it.hashed.1 as usize]).map(|(_, hash)| *hash)
+    /// The hashes of all keys of these requests, which have been hashed one behind the other.
+    fn hashed_of(&self, requests: Range<usize>) -> impl ExactSizeIterator<Item = u64> {
+        let hashed = match &self.requests[requests] {
+            [first, .., last] => first.hashed.0..last.hashed.1,
+            [only] => only.hashed.0..only.hashed.1,
+            [] => 0..0,
+        };
+        self.hashed[hashed.start as usize..hashed.end as usize].iter().map(|(_, hash)| *hash)
     }
 
     /// First the buckets of the keys …

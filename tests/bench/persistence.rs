@@ -183,6 +183,39 @@ impl Worker {
     }
 }
 
+/// A client that sends PING each millisecond and remembers the longest wait.
+pub struct Prober {
+    worst_ns: Arc<AtomicU64>,
+    worker: Worker,
+}
+
+impl Prober {
+    /// Begins.
+    pub fn start(port: u16) -> Result<Prober, String> {
+        let (worst_ns, mut client) = (Arc::new(AtomicU64::new(0)), Client::connect(port)?);
+        let worst = worst_ns.clone();
+        let worker = Worker::start(move || {
+            let sent = Instant::now();
+            client.ask(&["PING"])?;
+            worst.fetch_max(sent.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(1));
+            Ok(())
+        });
+        Ok(Prober { worst_ns, worker })
+    }
+
+    /// The longest wait since this was asked last.
+    pub fn take(&self) -> Duration {
+        Duration::from_nanos(self.worst_ns.swap(0, Ordering::Relaxed))
+    }
+
+    /// Ends; the longest wait.
+    pub fn end(self) -> Result<Duration, String> {
+        let worst = self.take();
+        self.worker.end().map(|()| worst)
+    }
+}
+
 /// Fills a server, saves it, and gives the file if it is ours.
 fn snapshot(kind: Kind, data: &Data, count: u64, cores: Cores) -> Result<(Cost, Option<PathBuf>), String> {
     let server = Server::start_free(kind, cores, None)?;
@@ -191,16 +224,8 @@ fn snapshot(kind: Kind, data: &Data, count: u64, cores: Cores) -> Result<(Cost, 
     client.finish()?;
     std::thread::sleep(Duration::from_secs(1));
 
-    let (worst_ns, writes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let mut prober = Client::connect(server.port)?;
-    let worst = worst_ns.clone();
-    let prober = Worker::start(move || {
-        let sent = Instant::now();
-        prober.ask(&["PING"])?;
-        worst.fetch_max(sent.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(1));
-        Ok(())
-    });
+    let writes = Arc::new(AtomicU64::new(0));
+    let prober = Prober::start(server.port)?;
     let (mut writer, mut rng, write, written) =
         (Client::connect(server.port)?, Rng::new(8), data.write, writes.clone());
     let writer = Worker::start(move || {
@@ -213,7 +238,7 @@ fn snapshot(kind: Kind, data: &Data, count: u64, cores: Cores) -> Result<(Cost, 
     std::thread::sleep(Duration::from_millis(300));
     let take = |since: Instant| {
         let writes = writes.swap(0, Ordering::Relaxed) as f64 / since.elapsed().as_secs_f64();
-        (Duration::from_nanos(worst_ns.swap(0, Ordering::Relaxed)), writes)
+        (prober.take(), writes)
     };
     take(Instant::now());
     let began = Instant::now();
@@ -301,22 +326,6 @@ fn section(kinds: &[Kind], costs: &[Cost], loads: &[(&'static str, Vec<f64>)]) -
 
 /// What the section of the report begins with.
 pub const HEADING: &str = "## Snapshots and loading";
-
-/// The section of a report, if it has one: a run for speed leaves it as it was, and the other way round.
-pub fn section_of(report: &str) -> Option<&str> {
-    let at = report.find(HEADING)?;
-    let rest = &report[at..];
-    let end = rest[HEADING.len()..].find("\n## ").map_or(rest.len(), |end| HEADING.len() + end + 1);
-    Some(&rest[..end])
-}
-
-/// The report with this section in place of the one that it has, or at its end.
-pub fn with_section(report: &str, section: &str) -> String {
-    match section_of(report) {
-        Some(old) => report.replace(old, section),
-        None => format!("{}\n\n{section}", report.trim_end()),
-    }
-}
 
 /// Lets the processes that are started from now on use all cores.
 pub fn on_all_cores<R>(cores: Cores, start: impl FnOnce() -> R) -> R {

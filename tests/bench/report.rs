@@ -223,3 +223,18 @@ impl Report {
         table(&head, &rows)
     }
 }
+
+/// The section of a report that begins with this heading, if it has it.
+pub fn section_of<'a>(report: &'a str, heading: &str) -> Option<&'a str> {
+    let rest = &report[report.find(heading)?..];
+    let end = rest[heading.len()..].find("\n## ").map_or(rest.len(), |end| heading.len() + end + 1);
+    Some(&rest[..end])
+}
+
+/// The report with this section in place of the one that it has, or at its end.
+pub fn with_section(report: &str, heading: &str, section: &str) -> String {
+    match section_of(report, heading) {
+        Some(old) => report.replace(old, &format!("{}\n", section.trim_end())),
+        None => format!("{}\n\n{}\n", report.trim_end(), section.trim_end()),
+    }
+}

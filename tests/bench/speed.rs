@@ -9,6 +9,7 @@
 
 mod histogram;
 mod load;
+mod pauses;
 mod persistence;
 mod picture;
 mod report;
@@ -29,7 +30,7 @@ use servers::{Client, Cores, Kind, Server};
 use shapes::{ITEMS, Shape};
 
 const HELP: &str = "\
-Usage: pkg-scripts/bench [persistence] [OPTION...] [NAME...]
+Usage: pkg-scripts/bench [persistence | pauses] [OPTION...] [NAME...]
 
 Measures the server beside Valkey 9.1 and Redis 8.2 and writes results.md and results.svg.
 A NAME is a shape or an item, or a part of some names, such as \"GET P16\", \"zset\" or \"string 16\"; without one, all
@@ -38,6 +39,8 @@ of them are measured.
 With the word persistence in front it measures instead what BGSAVE costs while it runs and how long loading takes,
 with 2 million keys, a hash and a list of 5 million elements and others; a NAME is a part of what stands in the table,
 --percent N takes so many percent of the data, --rounds N loads so often.
+With the word pauses it measures how long the server keeps anybody waiting while 10 million keys come and go, large
+collections are thrown away and a million keys expire at once; --percent N takes so many percent of that.
 
   --rounds N          rounds of each shape (default 7)
   --seconds S         length of one server's turn in a round (default 0.4)
@@ -167,6 +170,10 @@ fn main() -> ExitCode {
             args.next();
             Options::parse(args).and_then(|options| persistence(&options))
         }
+        Some("pauses") => {
+            args.next();
+            Options::parse(args).and_then(|options| pauses(&options))
+        }
         _ => Options::parse(args).and_then(|options| bench(&options)),
     };
     match done {
@@ -188,12 +195,23 @@ fn persistence(options: &Options) -> Result<(), String> {
         kinds: options.kinds.clone(),
         names: options.names.clone(),
     };
-    let section = persistence::measure(&plan, cores)?;
+    keep(options, persistence::HEADING, &persistence::measure(&plan, cores)?)
+}
+
+/// The third benchmark: see `pauses.rs`.
+fn pauses(options: &Options) -> Result<(), String> {
+    let cores = Cores::choose();
+    sys::pin(cores.generator);
+    keep(options, pauses::HEADING, &pauses::measure(options.percent, cores)?)
+}
+
+/// Shows a section, and puts it into the report.
+fn keep(options: &Options, heading: &str, section: &str) -> Result<(), String> {
     println!("{section}");
     std::fs::create_dir_all(&options.out).map_err(|error| error.to_string())?;
     let path = options.out.join("results.md");
     let report = std::fs::read_to_string(&path).unwrap_or_default();
-    std::fs::write(path, persistence::with_section(&report, &section)).map_err(|error| error.to_string())
+    std::fs::write(path, report::with_section(&report, heading, section)).map_err(|error| error.to_string())
 }
 
 fn bench(options: &Options) -> Result<(), String> {
@@ -239,9 +257,11 @@ fn bench(options: &Options) -> Result<(), String> {
     let refused = options.commit && disturbed > QUIET;
     let out = if refused { default_out() } else { options.out.clone() };
     std::fs::create_dir_all(&out).map_err(|error| error.to_string())?;
-    // What the other benchmark has found stays.
+    // What the other benchmarks have found stays.
     let old = std::fs::read_to_string(out.join("results.md")).unwrap_or_default();
-    let text = persistence::section_of(&old).map_or(text.clone(), |section| persistence::with_section(&text, section));
+    let text = [persistence::HEADING, pauses::HEADING].iter().fold(text, |text, heading| {
+        report::section_of(&old, heading).map_or(text.clone(), |section| report::with_section(&text, heading, section))
+    });
     std::fs::write(out.join("results.md"), text).map_err(|error| error.to_string())?;
     if let Some(svg) = picture::svg(&report) {
         std::fs::write(out.join("results.svg"), svg).map_err(|error| error.to_string())?;
