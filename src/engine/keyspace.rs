@@ -93,8 +93,8 @@ impl Db {
 pub enum Garbage {
     /// A value.
     Value(Value),
-    /// The keys of a flushed db.
-    Keys(Table<Entry>),
+    /// The keys of a flushed db, and of those that are gone already the large value that is being freed.
+    Keys(Table<Entry>, Option<Value>),
     /// An index of a flushed db.
     Index(Table<Ticket>),
 }
@@ -532,16 +532,27 @@ impl Keyspace {
         }
     }
 
+    /// How many keys and values wait to be freed.
+    pub fn garbage_len(&self) -> usize {
+        let len = |garbage: &Garbage| match garbage {
+            Garbage::Value(_) => 1,
+            Garbage::Keys(table, value) => table.len() + usize::from(value.is_some()),
+            Garbage::Index(_) => 0,
+        };
+        self.garbage.iter().map(len).sum()
+    }
+
     /// Frees a slice of what was unlinked. True if some is left.
     pub fn free_slice(&mut self) -> bool {
         let Some(garbage) = self.garbage.last_mut() else { return false };
         let left = match garbage {
-            Garbage::Value(Value::Int(_) | Value::String(_)) => false,
-            Garbage::Value(Value::List(list)) => list.take_chunk().is_some(),
-            Garbage::Value(Value::Set(set)) => set.drain_some(FREED_PER_SLICE),
-            Garbage::Value(Value::Hash(hash)) => hash.drain_some(FREED_PER_SLICE),
-            Garbage::Value(Value::Zset(zset)) => zset.drain_some(FREED_PER_SLICE),
-            Garbage::Keys(table) => table.drain_some(FREED_PER_SLICE),
+            Garbage::Value(value) => free_some(value),
+            Garbage::Keys(table, value) => {
+                if !value.as_mut().is_some_and(free_some) {
+                    *value = free_keys(table);
+                }
+                value.is_some() || !table.is_empty()
+            }
             Garbage::Index(table) => table.drain_some(FREED_PER_SLICE),
         };
         if !left {
@@ -615,7 +626,8 @@ impl Keyspace {
         (emptied.avg_ttl_ms, emptied.expire_cursor, emptied.field_expire_cursor) = (0, 0, 0);
         match (std::mem::replace(&mut emptied.walk, DbWalk::Done), &mut self.walk) {
             (DbWalk::Pending { as_db, cursor }, Some(walk)) => walk.adopt(as_db, cursor, table),
-            _ if lazy && count > LAZY_EFFORT => self.garbage.push(Garbage::Keys(table)),
+            // Even one key may hold a lot.
+            _ if lazy && count > 0 => self.garbage.push(Garbage::Keys(table, None)),
             _ => drop(table),
         }
         self.garbage.extend(indexes.into_iter().filter(|index| lazy && index.len() > LAZY_EFFORT).map(Garbage::Index));
@@ -846,6 +858,30 @@ fn give_up(walk: &mut Option<Walk>, garbage: &mut Vec<Garbage>, entry: Entry) {
         (Some(walk), Some(id)) => walk.keep_value(id, entry.into_value()),
         _ => garbage.push(Garbage::Value(entry.into_value())),
     }
+}
+
+/// Frees a slice of a value; whether anything is left.
+fn free_some(value: &mut Value) -> bool {
+    match value {
+        Value::Int(_) | Value::String(_) => false,
+        Value::List(list) => list.take_chunk().is_some(),
+        Value::Set(set) => set.drain_some(FREED_PER_SLICE),
+        Value::Hash(hash) => hash.drain_some(FREED_PER_SLICE),
+        Value::Zset(zset) => zset.drain_some(FREED_PER_SLICE),
+    }
+}
+
+/// Frees a slice of keys, up to one with a large value: that one is given.
+fn free_keys(table: &mut Table<Entry>) -> Option<Value> {
+    let mut effort = 0;
+    while effort < FREED_PER_SLICE {
+        let entry = table.pop()?;
+        if entry.free_effort() > LAZY_EFFORT {
+            return Some(entry.into_value());
+        }
+        effort += entry.free_effort();
+    }
+    None
 }
 
 /// Values that take more than this many steps to free are freed in slices.

@@ -543,6 +543,25 @@ mod tests {
     }
 
     #[test]
+    fn a_flushed_db_with_one_large_value_is_freed_in_slices() {
+        let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());
+        let id = engine.connect(Now::default(), Peer { local: true, ..Peer::default() });
+        let mut words = vec!["SADD".to_owned(), "s".to_owned()];
+        words.extend((0..20_000).map(|n| format!("member:{n}")));
+        let mut request = Vec::new();
+        crate::resp::encode_command(words.iter().map(String::as_bytes), &mut request);
+        request.extend_from_slice(b"SET k v\r\nFLUSHALL ASYNC\r\n");
+        engine.receive(Now::default(), id, &request);
+        assert_eq!(engine.keyspace.garbage_len(), 2);
+        let mut slices = 1;
+        while engine.keyspace.free_slice() {
+            slices += 1;
+        }
+        assert!(slices > 9, "{slices}");
+        assert_eq!(engine.keyspace.garbage_len(), 0);
+    }
+
+    #[test]
     fn a_command_goes_in_and_a_reply_comes_out() {
         let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());
         let now = Now::default();

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use haversack::engine::rng::Rng;
+use haversack::resp::Value;
 
 use crate::persistence::Prober;
 use crate::report::table;
@@ -78,7 +79,7 @@ pub fn measure(percent: u64, cores: Cores) -> Result<String, String> {
     bench.client.finish()?;
     bench.phase(format!("{expiring} keys expire in one moment"), "ping", |client, _| {
         let began = Instant::now();
-        while client.ask(&["DBSIZE"])?.to_string().trim_end() != "(integer) 0" {
+        while client.ask(&["DBSIZE"])? != Value::Int(0) {
             if began.elapsed() > PATIENCE {
                 return Err("the keys do not expire".to_owned());
             }
@@ -152,10 +153,11 @@ impl Bench {
         work(&mut self.client, &self.server)?;
         let took = began.elapsed();
         let ping = prober.end()?;
-        let percentiles = self.server.info(&format!("latency_percentiles_usec_{command}")).unwrap_or_default();
+        let percentiles =
+            self.server.info_of("latencystats", &format!("latency_percentiles_usec_{command}")).unwrap_or_default();
         let mut figures = percentiles.trim_end().split(',').map(|figure| figure.split('=').nth(1).unwrap_or("–"));
         let engine_us = std::array::from_fn(|_| figures.next().unwrap_or("–").to_owned());
-        let turn_us = self.server.info("eventloop_duration_max")?.trim_end().to_owned();
+        let turn_us = self.server.info_of("debug", "eventloop_duration_max")?.trim_end().to_owned();
         let histogram = self.histogram(command)?;
         let phase = Phase { name, took, engine_us, turn_us, ping, histogram };
         eprintln!("{}", phase.cells().join(", "));

@@ -198,7 +198,12 @@ impl Server {
 
     /// A field of INFO.
     pub fn info(&self, field: &str) -> Result<String, String> {
-        let text = Client::connect(self.port)?.ask(&["INFO"])?;
+        self.info_of("default", field)
+    }
+
+    /// A field of a section of INFO.
+    pub fn info_of(&self, section: &str, field: &str) -> Result<String, String> {
+        let text = Client::connect(self.port)?.ask(&["INFO", section])?;
         let bytes = text.as_bytes().unwrap_or_default();
         let text = String::from_utf8_lossy(bytes);
         let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));

@@ -223,7 +223,7 @@ pub(super) fn memory(source: &Source, lines: &mut Lines) {
     lines.field("mem_aof_buffer", memory.log_buffer);
     lines.field("mem_allocator", server.host.allocator);
     lines.zeros(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"]);
-    lines.field("lazyfree_pending_objects", keys.garbage.len());
+    lines.field("lazyfree_pending_objects", keys.garbage_len());
     lines.field("lazyfreed_objects", keys.stats.lazyfreed);
 }
 
