@@ -470,7 +470,7 @@ impl Sink for KeyspaceSink<'_> {
         self.stats.notes.push(match note {
             Note::EmptyKey(key) => format!("skipped key '{}': a collection without elements", key.escape_ascii()),
             Note::Function(_) => "skipped a function library: this version has no functions".into(),
-            Note::ModuleAux(id) => format!("skipped data of the module with id {id:016x}"),
+            Note::ModuleAux(id) => format!("skipped data of the module '{}'", rdb::module_name(id)),
             Note::SlotImport => "skipped an unfinished import of cluster slots".into(),
         });
     }

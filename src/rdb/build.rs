@@ -3,8 +3,10 @@
 //! Everything is checked: packed forms in full, duplicates, scores, expire times. The limits decide on the
 //! form in memory, not the form in the file. Redis' counterpart: `rdbLoadObject`.
 
+use std::borrow::Cow;
+
 use super::error::RdbErrorKind;
-use super::opcode::{Dialect, container, kind};
+use super::opcode::{Dialect, container, kind, module};
 use super::read::{Reader, Result, Text};
 use super::ziplist::{ziplist, zipmap};
 use crate::types::PackLimits;
@@ -59,8 +61,8 @@ impl Builder<'_> {
         Ok(match kind {
             kind::LIST_ZIPLIST => {
                 let mut list = List::new();
+                // Redis leaves these quicklists, whatever their size.
                 list.append_listpack(ziplist(&reader.string()?)?);
-                list.try_convert(&self.limits.list);
                 Value::List(Box::new(list))
             }
             kind::SET_INTSET | kind::SET_LISTPACK => Value::Set(Box::new(self.packed_set(kind, reader)?)),
@@ -76,7 +78,7 @@ impl Builder<'_> {
                 self.end(growing)
             }
             _ => match kind::unsupported(kind) {
-                Some(name) => return Err(RdbErrorKind::Unsupported(kind, name)),
+                Some(name) => return Err(RdbErrorKind::Unsupported(kind, full_name(kind, name, reader)?)),
                 None => Value::Hash(Box::new(self.packed_hash_of(kind, reader)?)),
             },
         })
@@ -242,6 +244,14 @@ impl Builder<'_> {
 pub(super) fn kept(value: Value) -> Option<Value> {
     let empty = !matches!(value, Value::Int(_) | Value::String(_)) && value.as_ref().piece_count() == 0;
     (!empty).then_some(value)
+}
+
+/// What a value that cannot be loaded is; of a module, whose.
+fn full_name(kind: u8, name: &'static str, reader: &mut Reader) -> Result<Cow<'static, str>> {
+    if !matches!(kind, kind::MODULE | kind::MODULE_2) {
+        return Ok(name.into());
+    }
+    Ok(format!("{name} of '{}'", module::name(reader.number()?)).into())
 }
 
 fn string(reader: &mut Reader) -> Result<Value> {

@@ -1,5 +1,6 @@
 //! Why bytes are not a snapshot that can be loaded: what, where, and at which key.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// What is wrong.
@@ -21,7 +22,7 @@ pub enum RdbErrorKind {
     /// A byte that is neither an opcode nor a type.
     UnknownType(u8),
     /// A type that exists and cannot be loaded: its number and its name.
-    Unsupported(u8, &'static str),
+    Unsupported(u8, Cow<'static, str>),
     /// Bytes that break the rules of what they claim to be.
     Malformed(&'static str),
     /// A length that no memory of this machine can hold.

@@ -106,6 +106,11 @@ pub struct Loader {
     dialect: Dialect,
     /// Bytes that are not used up yet: the beginning of an item.
     held: Vec<u8>,
+    /// How many bytes `held` must have before it is worth looking at again. Otherwise a compressed key, say, would
+    /// be decompressed again for each piece of a huge value behind it.
+    wanted: usize,
+    /// What the last look found missing behind its bytes.
+    missing: usize,
     /// How far the item has been walked.
     scan: Option<Scan>,
     /// A value whose pieces are coming in.
@@ -149,6 +154,8 @@ impl Loader {
             version: 0,
             dialect: Dialect::Redis,
             held: Vec::new(),
+            wanted: 0,
+            missing: 0,
             scan: None,
             growing: None,
             offset: 0,
@@ -172,10 +179,17 @@ impl Loader {
             // A whole piece is looked at where it lies.
             let aside = !held.is_empty();
             if aside {
-                held.extend_from_slice(piece);
+                self.hold(&mut held, piece);
+                if held.len() < self.wanted {
+                    taken += piece.len();
+                    self.held = held;
+                    continue;
+                }
             }
             let looked_at = if aside { &held[..] } else { piece };
+            self.missing = 0;
             let used = self.run(looked_at, sink)?;
+            self.wanted = (looked_at.len() - used).saturating_add(self.missing);
             taken += piece.len();
             if self.is_done() {
                 taken -= looked_at.len() - used;
@@ -192,6 +206,15 @@ impl Loader {
             self.held = held;
         }
         Ok(taken)
+    }
+
+    /// Keeps a piece: with hardly more room than is wanted, once so much is there that this is no empty claim.
+    fn hold(&self, held: &mut Vec<u8>, piece: &[u8]) {
+        let least = held.len() + piece.len();
+        if held.capacity() < least && (least..2 * held.capacity()).contains(&self.wanted) {
+            held.reserve_exact(self.wanted - held.len() + PIECE);
+        }
+        held.extend_from_slice(piece);
     }
 
     /// Whether the snapshot is complete.
@@ -312,7 +335,7 @@ impl Loader {
         let mut reader = Reader::new(&bytes[1..]);
         let key = match reader.string() {
             Ok(key) => key,
-            Err(RdbErrorKind::Truncated) => return Ok(0),
+            Err(RdbErrorKind::Truncated) => return self.wait(&reader, 0),
             Err(kind) => return Err(self.error(kind, 1 + reader.at())),
         };
         let done = match reader.text() {
@@ -324,11 +347,17 @@ impl Loader {
                 };
                 done.map_err(RdbErrorKind::Refused)
             }
-            Err(RdbErrorKind::Truncated) => return Ok(0),
+            Err(RdbErrorKind::Truncated) => return self.wait(&reader, 0),
             Err(error) => Err(error),
         };
         done.map_err(|kind| RdbError { key: Some(key[..].into()), ..self.error(kind, 1 + reader.at()) })?;
         Ok(1 + reader.at())
+    }
+
+    /// Leaves it at so many bytes until what was cut off is there.
+    fn wait(&mut self, reader: &Reader, used: usize) -> std::result::Result<usize, RdbError> {
+        self.missing = reader.missing();
+        Ok(used)
     }
 
     /// Begins a value that is stored in pieces.
@@ -344,7 +373,7 @@ impl Loader {
         };
         match begin(&mut reader) {
             Ok(growth) => self.grow(growth, bytes, 1 + reader.at(), sink),
-            Err(RdbErrorKind::Truncated) => Ok(0),
+            Err(RdbErrorKind::Truncated) => self.wait(&reader, 0),
             Err(kind) => Err(self.error(kind, 1 + reader.at())),
         }
     }
@@ -366,7 +395,7 @@ impl Loader {
                 Ok(()) => used = from + reader.at(),
                 Err(RdbErrorKind::Truncated) => {
                     self.growing = Some(growth);
-                    return Ok(used);
+                    return self.wait(&reader, used);
                 }
                 Err(error) => done = Err(error),
             }

@@ -34,4 +34,5 @@ pub use error::{RdbError, RdbErrorKind};
 pub use head::{Aux, ReplicationAux};
 pub use load::{Attributes, Entry, Loader, Note, Sink};
 pub use opcode::Format;
+pub use opcode::module::name as module_name;
 pub use write::{ValueHead, Writer};

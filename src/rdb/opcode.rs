@@ -145,6 +145,14 @@ pub mod container {
 /// What follows in data of a module.
 pub mod module {
     #![allow(missing_docs)]
+    /// The characters of a module's name, six bits each.
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    /// The name in a module's id: nine characters above ten bits of a version.
+    pub fn name(id: u64) -> String {
+        (0..9).map(|place| char::from(LETTERS[(id >> (58 - 6 * place) & 63) as usize])).collect()
+    }
+
     pub const EOF: u64 = 0;
     pub const SINT: u64 = 1;
     pub const UINT: u64 = 2;

@@ -53,11 +53,12 @@ impl<'a> Text<'a> {
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    missing: usize,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes, at: 0 }
+        Reader { bytes, at: 0, missing: 0 }
     }
 
     /// Bytes read so far.
@@ -70,9 +71,17 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
+    /// How many bytes more it takes, at least, to read what was cut off.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
     pub fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.at..];
-        let taken = rest.get(..len).ok_or(RdbErrorKind::Truncated)?;
+        let Some(taken) = rest.get(..len) else {
+            self.missing = len - rest.len();
+            return Err(RdbErrorKind::Truncated);
+        };
         self.at += len;
         Ok(taken)
     }

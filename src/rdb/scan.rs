@@ -193,9 +193,10 @@ fn shape(first: u8, dialect: Dialect) -> Result<(&'static [Unit], &'static [Unit
         kind::HASH_TTL if !valkey => (&[Str, Bytes(8)], &[Len, Str, Str]),
         kind::HASH_LISTPACK_TTL if !valkey => (&[Str, Bytes(8), Str], &[]),
         op::FUNCTION_PRE_GA => {
-            return Err(RdbErrorKind::Unsupported(first, "function of a 7.0 release candidate"));
+            return Err(RdbErrorKind::Unsupported(first, "function of a 7.0 release candidate".into()));
         }
-        // The key, so that it can be named.
+        // The key, so that it can be named; of a module also its id.
+        kind::MODULE | kind::MODULE_2 => (&[Str, Len], &[]),
         _ if kind::unsupported(first).is_some() => (&[Str], &[]),
         _ => return Err(RdbErrorKind::UnknownType(first)),
     })

@@ -39,12 +39,24 @@ macro_rules! golden {
     };
 }
 
-const GOLDENS: [Golden; 5] = [
+const GOLDENS: [Golden; 17] = [
     golden!("redis-7.0", false),
     golden!("redis-8.2", true),
     golden!("valkey-9.1", false),
     golden!("redis-5.0", true),
     golden!("redis-7.4-rc", true),
+    golden!("haversack", true),
+    golden!("haversack/plain", true),
+    golden!("versions/v1", true),
+    golden!("versions/v2", true),
+    golden!("versions/v3", true),
+    golden!("versions/v4", true),
+    golden!("versions/v5", true),
+    golden!("versions/v6", true),
+    golden!("versions/v7", true),
+    golden!("versions/v8", true),
+    golden!("versions/v9", true),
+    golden!("versions/v11", true),
 ];
 
 /// Keeps everything.
@@ -199,7 +211,7 @@ fn loads_what_real_servers_wrote() {
 #[test]
 fn heads_and_attributes() {
     let versions = GOLDENS.map(|golden| load(golden.dump).unwrap().version);
-    assert_eq!(versions, [10, 12, 80, 9, 12]);
+    assert_eq!(versions, [10, 12, 80, 9, 12, 12, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11]);
     let kept = load(GOLDENS[1].dump).unwrap();
     let fields: Vec<_> = kept.aux.iter().map(|(field, _)| &field[..]).collect();
     assert_eq!(fields, ["redis-ver", "redis-bits", "ctime", "used-mem", "aof-base"]);
@@ -332,7 +344,10 @@ fn payloads_refused_and_taken() {
         (b"\xfa\x01a\x01b", "unknown opcode or type 250 at offset 1"),
         (b"\x08\x01a", "unknown opcode or type 8 at offset 1"),
         (b"\x0f\x01a", "stored with type 15 (stream), which this version cannot load at offset 1"),
-        (b"\x07\x01a", "stored with type 7 (module value), which this version cannot load at offset 1"),
+        (
+            b"\x07\x81\x11\x22\x33\x44\x55\x66\x77\x88",
+            "stored with type 7 (module value of 'ESIzRFVmd'), which this version cannot load at offset 10",
+        ),
         (b"\x02\x80\xff\xff\xff\xff\x01a", "unexpected end of data at offset 6"),
     ];
     for (body, expected) in cases {

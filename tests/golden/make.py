@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Makes dump.rdb and keys.tsv of one real server: make.py SERVER-BINARY FOLDER (needs redis-py).
+"""Makes dump.rdb and keys.tsv of one real server: make.py SERVER-BINARY FOLDER [plain] (needs redis-py).
+
+plain: without hash fields that expire.
 
 keys.tsv says what the server itself thinks is in the file, one key a line:
 db, key (hex), type, OBJECT ENCODING, expire time in ms or -1, number of elements, CRC-64 of the elements.
@@ -95,7 +97,7 @@ def describe(r, key):
 class Server:
     """A server of its own on a free port; with a dump, one that loads it."""
 
-    def __init__(self, binary, dump=None):
+    def __init__(self, binary, dump=None, options=()):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
@@ -104,7 +106,7 @@ class Server:
         if dump:
             shutil.copy(dump, self.dump)
         self.log = open(os.path.join(self.folder, "log"), "w")
-        command = [binary, "--port", str(port), "--save", "", "--dir", self.folder]
+        command = [binary, "--port", str(port), "--save", "", "--dir", self.folder, *options]
         self.process = subprocess.Popen(command, stdout=self.log)
         self.redis = redis.Redis(port=port, single_connection_client=True)
         while True:
@@ -124,14 +126,17 @@ class Server:
             lines += [f"{db}\t{describe(self.redis, key)}\n" for key in sorted(self.redis.keys())]
         return "".join(lines)
 
-    def stop(self):
+    def terminate(self):
         self.process.terminate()
         self.process.wait()
+
+    def stop(self):
+        self.terminate()
         shutil.rmtree(self.folder)
 
 
 def main():
-    binary, folder = sys.argv[1:3]
+    binary, folder, *rest = sys.argv[1:]
     server = Server(binary)
     try:
         r = server.redis
@@ -140,7 +145,7 @@ def main():
             fields_expire = True
         except redis.ResponseError:
             fields_expire = False
-        fill(r, fields_expire)
+        fill(r, fields_expire and rest != ["plain"])
         keys = server.keys()
         r.execute_command("SAVE")
         os.makedirs(folder, exist_ok=True)
