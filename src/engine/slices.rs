@@ -5,6 +5,13 @@
 //! walk (`types/walk.rs`), which keeps it as it is at that moment however it changes. Opened values are
 //! written one after another; entries that come in the middle of one are put aside until its end.
 //!
+//! Memory that is put aside has no limit of its own; these bound it. An element is kept when it changes before its
+//! turn, once: at most the value as it was when the walk began, and one hash for each element that came or changed
+//! ahead of the walk. A value that is deleted before its turn stays until then. An entry that changes in the middle
+//! of another is put aside as it is written, once. So all of it is never more than the data at the cut and the hashes
+//! of what was added since, what a fork that copies on write may take; and only as much as is changed meanwhile.
+//! INFO shows the entries' part (`rdb_last_cow_size`, `aof_last_cow_size`).
+//!
 //! Invariants: an opened value is in the keyspace, where its [`Place`] says, or belongs to the walk. Whoever
 //! drops an entry gives it to [`Keyspace::discard`], whoever puts one under a key goes through
 //! [`Keyspace::insert`]: these keep the place right. Only the first of the opened values has been begun.

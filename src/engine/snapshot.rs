@@ -7,6 +7,10 @@
 //! their own (`slices.rs`). So the picture is exactly that of the cut, with
 //! bounded memory, and it works in a browser.
 //!
+//! Not in slices: a string, and a value in packed form. Each is given whole, so a string of hundreds of megabytes
+//! keeps everybody waiting while it is compressed and summed: about 4 ms a megabyte that is not compressible, 12 of
+//! text, measured on a slow machine. Redis' fork makes its clients wait for none of that.
+//!
 //! Invariant: outside a walk no entry is marked. A walk that nobody wants any more therefore goes on to
 //! its end without writing.
 
@@ -343,7 +347,12 @@ impl Engine {
             writer.finish(&mut walk.out);
         }
         walk.bytes += walk.out.len() as u64;
-        out.append(&mut walk.out);
+        if out.is_empty() {
+            // A huge string is not copied once more.
+            std::mem::swap(out, &mut walk.out);
+        } else {
+            out.append(&mut walk.out);
+        }
         if !done {
             return SnapshotProgress::More;
         }
