@@ -161,6 +161,7 @@ impl World {
 
     /// Begins a snapshot that no command asks for, or gives it up.
     fn export(&mut self) {
+        self.pump();
         let now = at(self.now_ms);
         if self.exports {
             self.engine.cancel_export(now);

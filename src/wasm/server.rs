@@ -82,6 +82,11 @@ impl Server {
         self.home.enter(|state, _| state.set_wake(callback));
     }
 
+    /// Who is called, on a later microtask, when [`status`](Self::status) has changed in more than its sizes.
+    pub fn onstatus(&self, callback: Function) {
+        self.home.enter(|state, _| state.set_watcher(callback));
+    }
+
     /// Resolves when all writes so far are stored.
     pub fn flush(&self) -> Promise {
         flushed(&self.home)
