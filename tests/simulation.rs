@@ -70,6 +70,8 @@ struct World {
     sent: BTreeMap<u64, Vec<u8>>,
     /// The snapshot being pulled, and what it must be equal to.
     snapshot: Option<(Vec<u8>, String)>,
+    /// It is one that was not asked for by a command.
+    exports: bool,
     snapshots_checked: usize,
 }
 
@@ -84,6 +86,7 @@ impl World {
             unit_ends: vec![0],
             sent: BTreeMap::new(),
             snapshot: None,
+            exports: false,
             snapshots_checked: 0,
         }
     }
@@ -129,6 +132,7 @@ impl World {
                 match ask {
                     Ask::StartSnapshot { .. } => {
                         let digest = self.digest();
+                        assert!(self.snapshot.is_none(), "a snapshot begins within another");
                         self.snapshot = Some((Vec::new(), digest));
                     }
                     Ask::CancelSnapshot => self.snapshot = None,
@@ -150,7 +154,23 @@ impl World {
         assert_eq!(digest_of(&mut copy, self.now_ms), *digest, "a snapshot is not the picture of its cut");
         self.snapshot = None;
         self.snapshots_checked += 1;
-        self.engine.report(at(self.now_ms), Report::SnapshotStored);
+        if !std::mem::take(&mut self.exports) {
+            self.engine.report(at(self.now_ms), Report::SnapshotStored);
+        }
+    }
+
+    /// Begins a snapshot that no command asks for, or gives it up.
+    fn export(&mut self) {
+        self.pump();
+        let now = at(self.now_ms);
+        if self.exports {
+            self.engine.cancel_export(now);
+            (self.exports, self.snapshot) = (false, None);
+        } else if self.engine.begin_export(now) {
+            self.exports = true;
+            let digest = self.digest();
+            self.snapshot = Some((Vec::new(), digest));
+        }
     }
 
     fn digest(&mut self) -> String {
@@ -290,9 +310,10 @@ fn storm(seed: u64, chunk: usize) -> World {
                 let number = rng.below(CLIENTS);
                 world.disconnect(number);
             }
-            2 if world.snapshot.is_none() && rng.below(4) == 0 => {
-                world.receive(100, b"BGREWRITEAOF\r\n");
-            }
+            2 if rng.below(4) == 0 => match rng.below(2) {
+                0 => world.receive(100, b"BGREWRITEAOF\r\n"),
+                _ => world.export(),
+            },
             _ => {
                 let number = rng.below(CLIENTS);
                 let bytes = input(&mut rng);
@@ -399,8 +420,19 @@ fn large_values_are_walked_as_they_were_at_the_cut() {
                 fill(&mut world, &mut rng);
             }
             if world.snapshot.is_none() && !world.engine.is_walking() {
-                world.receive(100, if rng.below(4) == 0 { b"BGSAVE\r\n" } else { b"BGREWRITEAOF\r\n" });
+                match rng.below(6) {
+                    0 => world.receive(100, b"BGSAVE\r\n"),
+                    1 | 2 => world.export(),
+                    _ => world.receive(100, b"BGREWRITEAOF\r\n"),
+                }
                 world.pump();
+            }
+            if world.exports && rng.below(100) == 0 {
+                match rng.below(2) {
+                    0 => world.export(),
+                    // It waits for the export.
+                    _ => world.receive(100, b"BGREWRITEAOF\r\n"),
+                }
             }
             if rng.below(30) == 0 {
                 world.now_ms += rng.below(40);

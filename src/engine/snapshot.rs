@@ -58,8 +58,8 @@ pub(super) enum Form {
 
 /// A walk under way.
 pub struct Walk {
-    /// What it is for.
-    pub kind: SnapshotKind,
+    /// What it is for; `None` for an export.
+    pub kind: Option<SnapshotKind>,
     /// `None` once nobody wants the snapshot any more.
     pub(super) form: Option<Form>,
     pub(super) out: Vec<u8>,
@@ -193,10 +193,10 @@ fn attributes(entry: &Entry, policy: MaxmemoryPolicy, access: AccessPolicy) -> A
 
 impl Keyspace {
     /// Cuts a snapshot here and now. There must be no walk under way.
-    pub fn start_walk(&mut self, kind: SnapshotKind, server: &Server) {
+    pub fn start_walk(&mut self, kind: Option<SnapshotKind>, server: &Server) {
         debug_assert!(self.walk.is_none());
         let mut out = Vec::new();
-        let base = kind == SnapshotKind::LogBase;
+        let base = kind == Some(SnapshotKind::LogBase);
         let form = if base && !server.config.aof_use_rdb_preamble {
             if server.config.aof_timestamp_enabled {
                 out.extend_from_slice(format!("#TS:{}\r\n", self.now.wall.seconds()).as_bytes());
@@ -318,12 +318,6 @@ impl Keyspace {
 }
 
 impl Engine {
-    /// The whole keyspace as a snapshot, at once and apart from any other: what SAVE writes to `dump.rdb`.
-    pub fn export(&mut self, now: Now) -> Vec<u8> {
-        self.begin(now);
-        self.keyspace.whole_snapshot(&self.server)
-    }
-
     /// Values of more than so many bytes are walked in slices by snapshots that begin from now on.
     pub fn slice_values_from(&mut self, bytes: usize) {
         self.keyspace.sliced_from = bytes;
@@ -356,13 +350,46 @@ impl Engine {
         if !done {
             return SnapshotProgress::More;
         }
-        self.server.persistence.snapshot_bytes = walk.bytes;
-        match walk.kind {
-            SnapshotKind::Rdb => self.server.persistence.last_save_early_bytes = walk.early_bytes,
-            SnapshotKind::LogBase => self.server.persistence.last_rewrite_early_bytes = walk.early_bytes,
+        if walk.kind.is_some() {
+            self.server.persistence.snapshot_bytes = walk.bytes;
         }
-        keys.walk = None;
+        let early_bytes = walk.early_bytes;
+        match walk.kind {
+            Some(SnapshotKind::Rdb) => self.server.persistence.last_save_early_bytes = early_bytes,
+            Some(SnapshotKind::LogBase) => self.server.persistence.last_rewrite_early_bytes = early_bytes,
+            None => {}
+        }
+        let was_export = keys.walk.take().is_some_and(|walk| walk.kind.is_none());
+        if was_export {
+            // One that waited for it.
+            self.start_wanted_snapshot();
+        }
         SnapshotProgress::Done
+    }
+
+    /// Cuts a snapshot here and now that only its caller wants: the bytes of a `dump.rdb`, which come from
+    /// [`snapshot_chunk`](Self::snapshot_chunk). Saves and rewrites begin after it. False if another one is under way.
+    pub fn begin_export(&mut self, now: Now) -> bool {
+        self.begin(now);
+        if self.is_walking() {
+            return false;
+        }
+        self.keyspace.start_walk(None, &self.server);
+        true
+    }
+
+    /// Gives up an export, if one is under way.
+    pub fn cancel_export(&mut self, now: Now) {
+        self.begin(now);
+        if let Some(walk) = self.keyspace.walk.as_mut().filter(|walk| walk.kind.is_none()) {
+            walk.cancel();
+            self.server.clock.busy = true;
+        }
+    }
+
+    /// Keys that the snapshot under way has at all.
+    pub fn snapshot_keys_total(&self) -> u64 {
+        self.keyspace.walk.as_ref().map_or(0, |walk| walk.keys_total)
     }
 
     /// Keys that the snapshot under way has dealt with.
@@ -376,7 +403,7 @@ impl Engine {
             return;
         }
         let Some((kind, at_once)) = self.server.persistence.wanted.take() else { return };
-        self.keyspace.start_walk(kind, &self.server);
+        self.keyspace.start_walk(Some(kind), &self.server);
         if kind == SnapshotKind::LogBase {
             // The new generation is read from its beginning: its first command selects its db.
             self.keyspace.effects.forget_selected();

@@ -31,6 +31,31 @@ extern "C" {
     pub fn queue_microtask(callback: &Function);
 }
 
+#[wasm_bindgen]
+extern "C" {
+    type MessageChannel;
+
+    #[wasm_bindgen(constructor)]
+    fn new() -> MessageChannel;
+
+    #[wasm_bindgen(method, getter)]
+    fn port1(this: &MessageChannel) -> MessagePort;
+
+    #[wasm_bindgen(method, getter)]
+    fn port2(this: &MessageChannel) -> MessagePort;
+
+    type MessagePort;
+
+    #[wasm_bindgen(method, setter, js_name = onmessage)]
+    fn set_onmessage(this: &MessagePort, handler: &Function);
+
+    #[wasm_bindgen(method, js_name = postMessage)]
+    fn post_message(this: &MessagePort, message: &JsValue);
+
+    #[wasm_bindgen(method)]
+    fn close(this: &MessagePort);
+}
+
 /// The time on both clocks.
 pub fn now() -> Now {
     Now { wall: WallTime { micros: (date_now() * 1000.0) as i64 }, mono: MonoTime { nanos: stopwatch_ns() } }
@@ -48,7 +73,41 @@ pub fn seed() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Waits so many milliseconds; 0 lets the page do what is due.
+/// Work of ours that nobody waits for gives the page its turn after so long.
+pub const SLICE_NS: u64 = 4_000_000;
+
+/// Lets the page do what is due. Not a timer: those of a page come at least 4 ms apart after a while, and once a
+/// second or less often where nobody looks at it.
+pub async fn turn() {
+    let channel = MessageChannel::new();
+    let (receiver, sender) = (channel.port1(), channel.port2());
+    let message = js_sys::Promise::new(&mut |resolve, _| receiver.set_onmessage(&resolve));
+    sender.post_message(&JsValue::NULL);
+    let _ = wasm_bindgen_futures::JsFuture::from(message).await;
+    receiver.close();
+}
+
+/// Gives the page its turn when a slice has been used up.
+pub struct Slices {
+    until_ns: u64,
+}
+
+impl Slices {
+    /// The first begins now.
+    pub fn new() -> Slices {
+        Slices { until_ns: stopwatch_ns() + SLICE_NS }
+    }
+
+    /// Waits for our next slice if this one is over.
+    pub async fn pause(&mut self) {
+        if stopwatch_ns() >= self.until_ns {
+            turn().await;
+            *self = Slices::new();
+        }
+    }
+}
+
+/// Waits so many milliseconds.
 pub async fn sleep(ms: u32) {
     let timer = js_sys::Promise::new(&mut |resolve, _| {
         set_timeout(&resolve, f64::from(ms));

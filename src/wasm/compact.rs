@@ -20,11 +20,9 @@ use super::idb::{self, Durability};
 use super::record::{Chain, Manifest};
 use super::store::{MANIFEST, RESTED, guard};
 
-/// The page waits at most this long for a slice.
-const SLICE_NS: u64 = 4_000_000;
 /// The engine looks at the clock after so many bytes.
 const STEP_BYTES: usize = 16 << 10;
-/// A part of the base.
+/// A part of the base is as large, but for the last.
 const PART_BYTES: usize = 1 << 20;
 
 /// A rewrite under way.
@@ -33,12 +31,14 @@ pub struct Compaction {
     base: Chain,
     /// Where the log of the new generation begins.
     incr: Chain,
+    /// The walk has come to its end.
+    is_walked: bool,
 }
 
 impl Compaction {
     /// One whose log begins at `incr`.
     pub fn new(incr: Chain) -> Compaction {
-        Compaction { base: Chain::base(incr.generation), incr }
+        Compaction { base: Chain::base(incr.generation), incr, is_walked: false }
     }
 }
 
@@ -100,7 +100,7 @@ async fn rewrite(home: &Rc<Home>, generation: u64, epoch: u64) -> Result<Option<
     let mut part = Vec::new();
     loop {
         match slice(home, generation, &mut part) {
-            Slice::More => clock::sleep(0).await,
+            Slice::More => clock::turn().await,
             Slice::Cancelled => return Ok(None),
             Slice::Part { sequence, record } => {
                 let database = database(home)?;
@@ -128,27 +128,27 @@ fn database(home: &Rc<Home>) -> Result<IdbDatabase, Failure> {
 /// Pulls as much of the snapshot as fits into the time.
 fn slice(home: &Rc<Home>, generation: u64, part: &mut Vec<u8>) -> Slice {
     let slice = home.enter(|state, now| {
-        let until = clock::stopwatch_ns() + SLICE_NS;
+        let until = clock::stopwatch_ns() + clock::SLICE_NS;
         let Some(store) = &mut state.store else { return Slice::Cancelled };
         let Some(compaction) = store.compaction.as_mut().filter(|it| it.incr.generation == generation) else {
             return Slice::Cancelled;
         };
-        let mut progress = SnapshotProgress::More;
-        while progress == SnapshotProgress::More && part.len() < PART_BYTES && clock::stopwatch_ns() < until {
-            progress = state.engine.snapshot_chunk(STEP_BYTES, part);
+        while !compaction.is_walked && part.len() < PART_BYTES && clock::stopwatch_ns() < until {
+            match state.engine.snapshot_chunk(STEP_BYTES, part) {
+                SnapshotProgress::More => {}
+                SnapshotProgress::Done => compaction.is_walked = true,
+                SnapshotProgress::Idle => return Slice::Cancelled,
+            }
         }
-        // The walk has ended and the last part is stored: it is idle.
-        let ended = progress == SnapshotProgress::Idle;
-        if ended && compaction.base.sequence == 0 && part.is_empty() {
-            return Slice::Cancelled;
-        }
-        if part.len() >= PART_BYTES || (progress == SnapshotProgress::Done && !part.is_empty()) {
+        if part.len() >= PART_BYTES || (compaction.is_walked && !part.is_empty()) {
             let sequence = compaction.base.sequence;
-            let record = compaction.base.seal(part);
-            part.clear();
+            // A long string comes as a whole: it goes into several parts.
+            let bytes = part.len().min(PART_BYTES);
+            let record = compaction.base.seal(&part[..bytes]);
+            part.drain(..bytes);
             return Slice::Part { sequence, record };
         }
-        if !ended {
+        if !compaction.is_walked {
             return Slice::More;
         }
         let (base, incr) = (&compaction.base, &compaction.incr);

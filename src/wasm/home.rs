@@ -42,6 +42,15 @@ struct Held {
     closes: bool,
 }
 
+/// How safe the data are, as far as somebody may want to be told of it.
+#[derive(PartialEq)]
+struct Standing {
+    durable: bool,
+    error: Option<String>,
+    generation: u64,
+    policy: AppendFsync,
+}
+
 /// Everything about one open database.
 pub struct State {
     /// The engine.
@@ -60,6 +69,9 @@ pub struct State {
     held: VecDeque<Held>,
     logs: Vec<(LogLevel, String)>,
     wake: Option<Function>,
+    /// Who is told that the status is another, and which one it was told of last.
+    watcher: Option<Function>,
+    told: Option<Standing>,
     /// There is something to take that the page has not been told of.
     ready: bool,
     /// Answers were given to the engine that may have made it say more.
@@ -127,6 +139,8 @@ impl Home {
             held: VecDeque::new(),
             logs: Vec::new(),
             wake: None,
+            watcher: None,
+            told: None,
             ready: false,
             again: false,
             stalled_until: None,
@@ -177,7 +191,11 @@ impl Home {
         state.engine.end_turn(now.mono, clock::now().mono);
         let logs = std::mem::take(&mut state.logs);
         let wake = std::mem::take(&mut state.ready) && state.wake.is_some() && !self.waking.replace(true);
+        let watcher = state.changed_standing();
         drop(lent);
+        if let Some(watcher) = watcher {
+            clock::queue_microtask(&watcher);
+        }
         if wake {
             clock::queue_microtask(self.callbacks.wake.as_ref().unchecked_ref());
         }
@@ -439,6 +457,25 @@ impl State {
     pub fn set_wake(&mut self, wake: Function) {
         self.wake = Some(wake);
         self.ready = true;
+    }
+
+    /// Who is told, on a later microtask, when the status is another.
+    pub fn set_watcher(&mut self, watcher: Function) {
+        self.watcher = Some(watcher);
+        self.changed_standing();
+    }
+
+    /// Who is to be told that the status is another, if it is.
+    fn changed_standing(&mut self) -> Option<Function> {
+        let (watcher, store) = (self.watcher.as_ref()?, self.store.as_ref()?);
+        let standing = Some(Standing {
+            durable: store.is_durable(),
+            error: store.error.clone(),
+            generation: store.manifest.generation,
+            policy: store.policy,
+        });
+        let watcher = watcher.clone();
+        (std::mem::replace(&mut self.told, standing) != self.told).then_some(watcher)
     }
 
     fn feed_kept(&mut self, now: Now) {

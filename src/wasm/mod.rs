@@ -7,13 +7,15 @@
 //! - [`server`]: what JavaScript sees. [`home`]: the loop around one engine. [`clock`]: times, timers.
 //! - [`record`]: the records in IndexedDB and their chain, as pure functions. [`idb`]: promises over IndexedDB.
 //! - [`store`]: the log's way to storage. [`compact`]: a new base. [`open`]: loading. [`import`]: a `dump.rdb` in place
-//!   of all data. [`status`]: how it is.
+//!   of all data. [`export`]: all data as one. [`status`]: how it is.
 //! - [`memory`]: the counting allocator. [`failure`]: what the browser refuses, and what stopped the engine.
 
 #[cfg(feature = "wasm")]
 mod clock;
 #[cfg(feature = "wasm")]
 mod compact;
+#[cfg(feature = "wasm")]
+mod export;
 #[cfg(feature = "wasm")]
 mod failure;
 #[cfg(feature = "wasm")]

@@ -16,15 +16,20 @@ use crate::engine::config::{Allowed, AppendFsync, Config};
 use crate::engine::host::{Host, Report};
 use crate::engine::load::{LoadError, LoadKind};
 
-use super::clock;
+use super::clock::{self, Slices};
 use super::failure::{Failure, FailureKind};
 use super::home::Home;
 use super::idb::{self, Durability};
 use super::record::{Chain, Fault, Manifest, ManifestFault};
 use super::store::{MANIFEST, OWNER, RESTED, Store, ended};
 
-/// Records fetched at once.
+/// Records of the log, and parts of the base, fetched at once. The page cannot go on while they are handed over, and
+/// parts are large.
 const BATCH: u32 = 32;
+const BATCH_OF_PARTS: u32 = 4;
+
+/// The engine loads so many bytes between two looks at the clock.
+const STEP_BYTES: usize = 32 << 10;
 
 /// Marks of so many earlier owners are kept.
 const ENDED_KEPT: u64 = 8;
@@ -241,21 +246,26 @@ async fn load_base(database: &IdbDatabase, manifest: &Manifest, engine: &mut Eng
         return Ok(());
     }
     let mut chain = Chain::base(manifest.generation);
+    let mut slices = Slices::new();
     engine.begin_file(LoadKind::Log);
     let mut range = idb::of_generation(manifest.generation)?;
     while chain.sequence < manifest.base_parts {
-        let records = fetch(database, idb::BASE, &range).await?;
+        let records = fetch(database, idb::BASE, &range, BATCH_OF_PARTS).await?;
         let Some((last, _)) = records.last() else { return Err(damaged("parts of its base are missing")) };
         range = idb::from_key(last, true)?;
         for (key, record) in records.iter().take((manifest.base_parts - chain.sequence) as usize) {
             let Some((generation, part)) = idb::split_key(key) else {
                 return Err(damaged("a key of its base is none"));
             };
-            let payload = chain.verify(generation, part, record).map_err(|fault| match fault {
+            let record = idb::bytes(record);
+            let payload = chain.verify(generation, part, &record).map_err(|fault| match fault {
                 Fault::Newer { format } => newer(format),
                 fault => damaged(&format!("part {part} of its base: {fault}")),
             })?;
-            engine.load(clock::now(), payload).map_err(|error| damaged(&format!("its base: {error}")))?;
+            for step in payload.chunks(STEP_BYTES) {
+                engine.load(clock::now(), step).map_err(|error| damaged(&format!("its base: {error}")))?;
+                slices.pause().await;
+            }
         }
     }
     if chain.previous != manifest.base_checksum || chain.offset != manifest.base_bytes {
@@ -265,14 +275,19 @@ async fn load_base(database: &IdbDatabase, manifest: &Manifest, engine: &mut Eng
 }
 
 /// The next keys and records of a range.
-async fn fetch(database: &IdbDatabase, store: &str, range: &JsValue) -> Result<Vec<(JsValue, Vec<u8>)>, Failure> {
+async fn fetch(
+    database: &IdbDatabase,
+    store: &str,
+    range: &JsValue,
+    batch: u32,
+) -> Result<Vec<(JsValue, JsValue)>, Failure> {
     let transaction = idb::read(database, &[store])?;
     let store = idb::store(&transaction, store)?;
-    let keys = store.get_all_keys_with_key_and_limit(range, BATCH)?;
-    let values = store.get_all_with_key_and_limit(range, BATCH)?;
+    let keys = store.get_all_keys_with_key_and_limit(range, batch)?;
+    let values = store.get_all_with_key_and_limit(range, batch)?;
     let keys: Array = idb::result(&keys).await?.unchecked_into();
     let values: Array = idb::result(&values).await?.unchecked_into();
-    Ok(keys.iter().zip(values.iter()).map(|(key, value)| (key, idb::bytes(&value))).collect())
+    Ok(keys.iter().zip(values.iter()).collect())
 }
 
 /// Where a record of the run that is being loaded lies.
@@ -295,13 +310,14 @@ struct Log<'d> {
 impl Log<'_> {
     async fn load(&mut self, damage: Damage) -> Result<(), Failure> {
         let mut range = idb::from_generation(self.chain.generation)?;
+        let mut slices = Slices::new();
         self.engine.begin_file(LoadKind::Log);
         loop {
-            let records = fetch(self.database, idb::INCR, &range).await?;
+            let records = fetch(self.database, idb::INCR, &range, BATCH).await?;
             let Some((last, _)) = records.last() else { break };
             range = idb::from_key(last, true)?;
             for (key, record) in &records {
-                if let Err(fault) = self.take(key, record)? {
+                if let Err(fault) = self.take(key, &idb::bytes(record), &mut slices).await? {
                     return self.cut(key, &fault, damage).await;
                 }
             }
@@ -310,7 +326,7 @@ impl Log<'_> {
     }
 
     /// Takes the next record; the inner error says why it does not belong here.
-    fn take(&mut self, key: &JsValue, record: &[u8]) -> Result<Result<(), Fault>, Failure> {
+    async fn take(&mut self, key: &JsValue, record: &[u8], slices: &mut Slices) -> Result<Result<(), Fault>, Failure> {
         let Some((generation, sequence)) = idb::split_key(key) else { return Ok(Err(Fault::Foreign)) };
         let before = self.chain.clone();
         let payload = match self.chain.verify(generation, sequence, record) {
@@ -324,7 +340,10 @@ impl Log<'_> {
             self.run.clear();
         }
         self.run.push(Place { generation, sequence, before });
-        self.engine.load(clock::now(), payload).map_err(|error| damaged(&format!("its log: {error}")))?;
+        for step in payload.chunks(STEP_BYTES) {
+            self.engine.load(clock::now(), step).map_err(|error| damaged(&format!("its log: {error}")))?;
+            slices.pause().await;
+        }
         Ok(Ok(()))
     }
 

@@ -11,6 +11,7 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::engine::config::AppendFsync;
 
+use super::export::Export;
 use super::failure;
 use super::home::Home;
 use super::import::Import;
@@ -81,6 +82,11 @@ impl Server {
         self.home.enter(|state, _| state.set_wake(callback));
     }
 
+    /// Who is called, on a later microtask, when [`status`](Self::status) has changed in more than its sizes.
+    pub fn onstatus(&self, callback: Function) {
+        self.home.enter(|state, _| state.set_watcher(callback));
+    }
+
     /// Resolves when all writes so far are stored.
     pub fn flush(&self) -> Promise {
         flushed(&self.home)
@@ -104,9 +110,10 @@ impl Server {
         self.home.look(status::text).unwrap_or_else(status::ended)
     }
 
-    /// All keys as the bytes of a `dump.rdb`.
-    pub fn export(&self) -> Option<Uint8Array> {
-        self.home.enter(|state, now| Uint8Array::new_from_slice(&state.engine.export(now)))
+    /// Begins to give all keys as the bytes of a `dump.rdb`.
+    #[wasm_bindgen(js_name = beginExport)]
+    pub fn begin_export(&self) -> Export {
+        Export::new(self.home.clone())
     }
 
     /// Begins to take a `dump.rdb` over.

@@ -88,13 +88,42 @@ export interface ImportProgress {
   keys: number;
 }
 
-/** A dump is fed to the engine in pieces of this size, between which the page goes on. */
-const IMPORT_BYTES = 512 * 1024;
+/** How far an export is. */
+export interface ExportProgress {
+  /** Bytes so far. */
+  bytes: number;
+  /** Keys so far, and of all. */
+  keys: number;
+  totalKeys: number;
+}
+
+/** A dump is read in pieces of this size, and fed to the engine in smaller ones. */
+const READ_BYTES = 512 * 1024;
+const FEED_BYTES = 32 * 1024;
+/** The page has its turn after so long. */
+const SLICE_MS = 4;
+/** How long to wait before looking again whether a snapshot has ended. */
+const PAUSE_MS = 10;
+
+// Not a timer: those come at least 4 ms apart after a while, and far less often where nobody looks at the page.
+function turn(): Promise<void> {
+  const { port1, port2 } = new MessageChannel();
+  return new Promise<void>((resolve) => {
+    port1.onmessage = () => resolve();
+    port2.postMessage(null);
+  }).finally(() => port1.close());
+}
 
 /** An open database. */
 export class Haversack {
   /** Called when the engine has died of a bug or of a lack of memory. All pending calls reject with the same error. */
   onstop: (error: EngineStoppedError) => void = () => {};
+
+  /**
+   * Called with the status when what it says of safety has changed: `durable`, `lastError`, `state`, `generation`, `fsync`.
+   * Changes that follow each other closely may come as one. Never called within another call.
+   */
+  onstatus: (status: Status) => void = () => {};
 
   #server: Server;
   #hub: Hub;
@@ -131,7 +160,11 @@ export class Haversack {
 
   #serve(): Hub {
     const hub = new Hub(this.#server);
-    hub.onstop = (error) => this.onstop(error);
+    hub.onstop = (error) => {
+      this.onstop(error);
+      this.onstatus(this.status());
+    };
+    hub.run(() => this.#server.onstatus(() => this.#hub === hub && hub.ended === undefined && this.onstatus(this.status())));
     return hub;
   }
 
@@ -173,11 +206,32 @@ export class Haversack {
     await unlessStopped(this.#hub.run(() => this.#server.flush()));
   }
 
-  /** All keys as a snapshot: the bytes of a `dump.rdb` that a Redis server loads. */
-  async exportRdb(): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = this.#hub.run(() => this.#server.export());
-    if (bytes === undefined) throw new Error("the database is closed");
-    return bytes;
+  /**
+   * All keys as a snapshot: the bytes of a `dump.rdb` that a Redis server loads. It is the picture of one moment; the
+   * page and the database go on meanwhile.
+   */
+  async exportRdb({ onprogress }: { onprogress?: (progress: ExportProgress) => void } = {}): Promise<Uint8Array<ArrayBuffer>> {
+    const hub = this.#hub; // another one after reopen()
+    const begun = hub.run(() => this.#server.beginExport());
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    let size = 0;
+    try {
+      for (let done = false; !done; ) {
+        const bytes = hub.run(() => begun.next());
+        if (bytes === undefined) throw new Error("the database is closed");
+        if (bytes.length > 0) parts.push(bytes);
+        size += bytes.length;
+        const { keys, totalKeys } = begun;
+        done = begun.done;
+        if (size > 0) onprogress?.({ bytes: size, keys, totalKeys });
+        if (size === 0) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+        else if (!done) await turn();
+      }
+    } finally {
+      if (hub.ended === undefined) begun.free();
+    }
+    // A blob is put together without holding up the page.
+    return new Uint8Array(await new Blob(parts).arrayBuffer());
   }
 
   /**
@@ -187,28 +241,34 @@ export class Haversack {
    */
   async importRdb(dump: Blob | BufferSource, { onprogress }: { onprogress?: (progress: ImportProgress) => void } = {}): Promise<number> {
     const blob = dump instanceof Blob ? dump : new Blob([dump]);
-    const begun = this.#hub.run(() => this.#server.beginImport());
+    const hub = this.#hub; // another one after reopen()
+    const begun = hub.run(() => this.#server.beginImport());
     if (begun === undefined) throw new Error("the database is closed");
+    const check = () => {
+      if (hub.ended !== undefined) throw hub.ended;
+    };
     try {
       let keys = 0;
-      for (let at = 0; at < blob.size; at += IMPORT_BYTES) {
-        const piece = new Uint8Array(await blob.slice(at, at + IMPORT_BYTES).arrayBuffer());
-        this.#check();
-        keys = begun.feed(piece);
-        onprogress?.({ bytes: at + piece.length, totalBytes: blob.size, keys });
-        await new Promise((resolve) => setTimeout(resolve, 0)); // the page's turn
+      let until = performance.now() + SLICE_MS;
+      for (let at = 0; at < blob.size; at += READ_BYTES) {
+        const read = new Uint8Array(await blob.slice(at, at + READ_BYTES).arrayBuffer());
+        for (let from = 0; from < read.length; from += FEED_BYTES) {
+          check();
+          keys = begun.feed(read.subarray(from, from + FEED_BYTES));
+          if (performance.now() < until) continue;
+          onprogress?.({ bytes: at + Math.min(from + FEED_BYTES, read.length), totalBytes: blob.size, keys });
+          await turn();
+          until = performance.now() + SLICE_MS;
+        }
       }
-      this.#check();
+      onprogress?.({ bytes: blob.size, totalBytes: blob.size, keys });
+      check();
     } catch (error) {
       if (error instanceof WebAssembly.RuntimeError) throw stop(String(error), error);
-      if (this.#hub.ended === undefined) begun.free();
+      if (hub.ended === undefined) begun.free();
       throw error;
     }
     return await unlessStopped(begun.finish());
-  }
-
-  #check(): void {
-    if (this.#hub.ended !== undefined) throw this.#hub.ended;
   }
 
   /**
@@ -232,6 +292,7 @@ export class Haversack {
     this.#client = this.#login();
     await this.#greeted;
     this.#watchPage();
+    this.onstatus(this.status());
   }
 
   /** Stores everything, ends all connections and lets others open the database. */
@@ -248,6 +309,7 @@ export class Haversack {
     } finally {
       this.#hub.end();
       this.#release();
+      queueMicrotask(() => this.onstatus(this.status()));
     }
   }
 

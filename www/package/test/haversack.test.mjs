@@ -42,10 +42,8 @@ class ScriptedServer {
   onwake(callback) {
     this.#wake = callback;
   }
+  onstatus() {}
   hide() {}
-  export() {
-    return Uint8Array.of(1);
-  }
   flush() {
     return Promise.resolve();
   }

@@ -30,12 +30,14 @@ export class Server {
   disconnect(connection: number): void;
   /** Called on a later microtask when some connection has bytes to take or was closed. */
   onwake(callback: () => void): void;
+  /** Called on a later microtask when `status()` has changed in more than its sizes. */
+  onstatus(callback: () => void): void;
   /** Resolves when all writes so far are stored. */
   flush(): Promise<void>;
   /** Stores everything in a transaction that is complete when this returns: for a page that is being hidden or left. */
   hide(): void;
-  /** All keys as the bytes of a `dump.rdb`; undefined when closed. */
-  export(): Uint8Array<ArrayBuffer> | undefined;
+  /** Begins to give all keys as the bytes of a `dump.rdb`. */
+  beginExport(): Export;
   /** Begins to take a `dump.rdb` over; undefined when closed. */
   beginImport(): Import | undefined;
   /** JSON of `Status`. */
@@ -43,6 +45,17 @@ export class Server {
   /** Stores everything, then closes the database and frees the engine's data. */
   close(): Promise<void>;
   /** Frees the engine's memory; the object is dead afterwards. */
+  free(): void;
+}
+
+/** An export under way; freed before its end it is given up. */
+export class Export {
+  /** The next bytes after a few milliseconds of work, none while another snapshot is under way; undefined when closed. */
+  next(): Uint8Array<ArrayBuffer> | undefined;
+  readonly done: boolean;
+  /** Keys given so far, and of all; 0 until it has begun. */
+  readonly keys: number;
+  readonly totalKeys: number;
   free(): void;
 }
 

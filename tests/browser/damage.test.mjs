@@ -1,0 +1,207 @@
+// Records flipped, dropped and swapped, one after the other; room that ends in the middle of a rewrite, by the browser's
+// own tools; and the events that tell of it.
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { launch, site } from "./browser.mjs";
+
+let place;
+let browser;
+before(async () => {
+  place = await site();
+  browser = await launch(place);
+});
+afterEach(() => browser?.closePages());
+after(async () => {
+  await browser?.close();
+  await place?.close();
+});
+
+/** Runs in the page: stores a database, spoils it in every way, and says what becomes of each. */
+async function spoil([store, count]) {
+  const { open } = await import("haversack");
+  const promised = (request) => new Promise((resolve, reject) => ([request.onsuccess, request.onerror] = [() => resolve(request.result), () => reject(request.error)]));
+  const within = async (name, act) => {
+    const database = await promised(indexedDB.open(`haversack:${name}`));
+    const transaction = database.transaction(["meta", "base", "incr", "quarantine"], "readwrite");
+    const ended = new Promise((resolve) => (transaction.oncomplete = resolve));
+    const result = await act((store) => transaction.objectStore(store));
+    await ended;
+    database.close();
+    return result;
+  };
+  const all = (name) =>
+    within(name, async (of) => {
+      const found = [];
+      for (const store of ["base", "incr", "quarantine"]) {
+        for (const key of await promised(of(store).getAllKeys())) found.push([store, String(key), String(await promised(of(store).get(key)))]);
+      }
+      return JSON.stringify([found, String(await promised(of("meta").get("manifest")))]);
+    });
+  const name = `spoilt-${store}`;
+  const noise = new Uint8Array(900_000);
+  for (let at = 0; at < noise.length; at += 65_536) crypto.getRandomValues(noise.subarray(at, at + 65_536));
+  const db = await open(`idb://${name}`);
+  for (let i = 0; i < count; i += 1) {
+    await db.call(["SET", `k:${i}`, store === "base" ? noise : String(i)]);
+    await db.flush();
+  }
+  if (store === "base") {
+    await db.call(["BGREWRITEAOF"]);
+    while (db.status().generation === 1) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  await db.close();
+  const keys = await within(name, (of) => promised(of(store).getAllKeys()));
+  const records = await within(name, (of) => promised(of(store).getAll()));
+  const flip = (at) => (record) => {
+    const bad = record.slice();
+    bad[at < 0 ? bad.length + at : at] ^= 0x10;
+    return bad;
+  };
+  // What each does to the records: [index, its new content, or null for none].
+  const ways = {
+    "payload flipped": [[0, flip(-5)(records[0])]],
+    "head flipped": [[0, flip(6)(records[0])]],
+    "header flipped": [[1, flip(12)(records[1])]],
+    "cut short": [[0, records[0].slice(0, -7)]],
+    "zeroed behind": [[1, records[1].map((byte, i) => (i * 2 < records[1].length ? byte : 0))]],
+    "first dropped": [[0, null]],
+    "middle dropped": [[1, null]],
+    swapped: [[0, records[1]], [1, records[0]]],
+    "said twice": [[1, records[0]]],
+    "no bytes": [[0, "text"]],
+  };
+  if (store === "base") ways["last dropped"] = [[keys.length - 1, null]];
+  const results = {};
+  for (const [way, changes] of Object.entries(ways)) {
+    await within(name, (of) => changes.forEach(([i, record]) => (record === null ? of(store).delete(keys[i]) : of(store).put(record, keys[i]))));
+    const before = await all(name);
+    const refused = await open(`idb://${name}`, { damaged: "refuse" }).then((db) => db.close().then(() => "opened"), (error) => `${error.name}: ${error.message}`);
+    results[way] = { refused, untouched: before === (await all(name)) };
+    await within(name, (of) => keys.forEach((key, i) => of(store).put(records[i], key)));
+  }
+  const again = await open(`idb://${name}`, { damaged: "refuse" });
+  const size = await again.call(["DBSIZE"]);
+  await again.close();
+  return { keys: keys.length, results, size };
+}
+
+for (const [store, count] of [["incr", 4], ["base", 4]]) {
+  test(`${store}: every damage is found, refused, and nothing is changed`, async () => {
+    const page = await browser.open("?memory");
+    const got = await page.evaluate(spoil, [store, count]);
+    assert.ok(got.keys >= 4, String(got.keys));
+    for (const [way, { refused, untouched }] of Object.entries(got.results)) {
+      assert.match(refused, /^DamagedDatabaseError: the database is damaged: .*(record|part|base)/, way);
+      assert.ok(untouched, `${way}: storage was changed`);
+    }
+    assert.equal(got.size, count);
+  });
+}
+
+test("onstatus tells when something is not stored yet, when it is, and when storing fails", async () => {
+  const page = await browser.open("?memory");
+  const got = await page.evaluate(async () => {
+    const { open } = await import("haversack");
+    const db = await open("idb://events");
+    const told = [];
+    const started = db.status().durable;
+    db.onstatus = ({ durable, lastError, state, generation, fsync }) => told.push([durable, lastError && lastError.split(":")[0], state, generation, fsync].join(" "));
+    const settled = async () => {
+      await db.flush().catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return told.splice(0);
+    };
+    const inSync = [];
+    const seen = { started };
+    const set = db.call(["SET", "k", "v"]);
+    inSync.push(told.length);
+    await set;
+    seen.write = await settled();
+    await db.call(["GET", "k"]);
+    seen.read = await settled();
+    await db.call(["CONFIG", "SET", "appendfsync", "always"]);
+    seen.policy = await settled();
+    await db.call(["BGREWRITEAOF"]);
+    while (db.status().generation === 1) await new Promise((resolve) => setTimeout(resolve, 5));
+    seen.rewrite = await settled();
+    const put = IDBObjectStore.prototype.put;
+    IDBObjectStore.prototype.put = function () {
+      throw new DOMException("no room", "QuotaExceededError");
+    };
+    // With `always` its answer comes once there is room again.
+    const late = db.call(["SET", "k", "w"]);
+    seen.flushed = await db.flush().catch((error) => error.message);
+    seen.full = db.status().lastError;
+    IDBObjectStore.prototype.put = put;
+    const patience = Date.now() + 10_000;
+    while (db.status().lastError !== null && Date.now() < patience) await new Promise((resolve) => setTimeout(resolve, 10));
+    seen.late = await late;
+    seen.again = (await settled()).at(-1);
+    await db.close();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    seen.closed = told.at(-1);
+    return { seen, inSync };
+  });
+  const { seen } = got;
+  assert.deepEqual(got.inSync, [0]);
+  assert.equal(seen.started, true);
+  assert.deepEqual(seen.write, ["false  open 1 everysec", "true  open 1 everysec"]);
+  assert.deepEqual(seen.read, []);
+  assert.deepEqual(seen.policy, ["true  open 1 always"]);
+  assert.equal(seen.rewrite.at(-1), "true  open 2 always");
+  assert.match(seen.full, /QuotaExceededError/);
+  assert.match(seen.flushed, /QuotaExceededError/);
+  assert.equal(seen.late, "OK");
+  assert.match(seen.again, /^true {2}open \d+ always$/);
+  assert.match(seen.closed, /^false .* closed /);
+});
+
+test("room that ends in the middle of a rewrite costs nothing: the log goes on, and the rewrite comes later", async (t) => {
+  // A browser of its own: one that has used a site's storage before remembers for a while how much was left.
+  const place = await site();
+  t.after(() => place.close());
+  const browser = await launch(place);
+  t.after(() => browser.close());
+  const page = await browser.open("?memory");
+  const session = await page.context().newCDPSession(page);
+  const quota = (more) => session.send("Storage.overrideQuotaForOrigin", { origin: new URL(page.url()).origin, ...more });
+  await quota({ quotaSize: 5_500_000 }); // for the log and a part of the base, not for all of it
+  await page.evaluate(async () => {
+    const { open } = await import("haversack");
+    globalThis.db = await open("idb://half");
+    await db.call(["CONFIG", "SET", "auto-aof-rewrite-percentage", 0]);
+    for (let i = 0; i < 60; i += 1) await db.call(["SET", `big:${i}`, crypto.getRandomValues(new Uint8Array(60_000))]);
+    await db.flush();
+  });
+  const full = await page.evaluate(async () => {
+    const before = db.status().generation;
+    const status = async () => /aof_last_bgrewrite_status:(\w+)/.exec(await db.call(["INFO", "persistence"]))[1];
+    await db.call(["BGREWRITEAOF"]);
+    const patience = Date.now() + 10_000;
+    while ((await status()) === "ok" && db.status().generation === before && Date.now() < patience) await new Promise((resolve) => setTimeout(resolve, 20));
+    const answer = [await status(), db.status().generation - before];
+    const read = (await db.call(["STRLEN", "big:39"]));
+    const size = await db.call(["DBSIZE"]);
+    return { answer, read, size };
+  });
+  await quota({});
+  const got = await page.evaluate(async () => {
+    const patience = Date.now() + 20_000;
+    const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    let accepted = "";
+    while (accepted !== "OK" && Date.now() < patience) accepted = await db.call(["SET", "after", "1"]).catch((error) => wait(50).then(() => error.message));
+    await db.flush();
+    const { generation } = db.status();
+    await db.call(["BGREWRITEAOF"]);
+    while (db.status().generation === generation && Date.now() < patience) await wait(20);
+    const rewritten = db.status().generation > generation;
+    await db.close();
+    const { open } = await import("haversack");
+    const again = await open("idb://half", { damaged: "refuse" });
+    const loaded = [await again.call(["DBSIZE"]), await again.call(["STRLEN", "big:0"]), again.status().recovered];
+    await again.close();
+    return { accepted, rewritten, loaded };
+  });
+  assert.deepEqual(full, { answer: ["err", 0], read: 60_000, size: 60 });
+  assert.deepEqual(got, { accepted: "OK", rewritten: true, loaded: [61, 60_000, null] });
+});
