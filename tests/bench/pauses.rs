@@ -11,7 +11,7 @@ use haversack::engine::rng::Rng;
 use haversack::resp::Value;
 
 use crate::persistence::Prober;
-use crate::report::table;
+use crate::table::table;
 use crate::servers::{Client, Cores, Kind, Server};
 use crate::shapes::{key, value};
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use haversack::engine::rng::Rng;
 
-use crate::report::table;
+use crate::table::table;
 use crate::servers::{Client, Cores, Kind, Server};
 use crate::shapes::{key, long_value};
 use crate::sys;
