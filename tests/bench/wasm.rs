@@ -36,7 +36,7 @@ Measures the engine as WebAssembly beside the native one and writes results-wasm
 ";
 
 /// Rounds that warm both sides up.
-const WARM_UP: u64 = 5;
+const WARM_UP: u64 = 10;
 
 struct Options {
     rounds: u64,
