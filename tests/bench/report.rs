@@ -1,7 +1,5 @@
 //! What was measured, as text for a terminal, as Markdown and as a picture.
 
-use std::fmt::Write;
-
 use crate::servers::Kind;
 use crate::table::table;
 
