@@ -57,11 +57,12 @@ rustup_has_wasm() {
   [ -d "$(cd "$ROOT" && rustc --print sysroot 2>/dev/null)/lib/rustlib/$WASM_TRIPLE/lib" ]
 }
 
-# wasm_cargo SUBCOMMAND ARGUMENT... : cargo for the browser build, in a target folder of its own.
+# wasm_cargo SUBCOMMAND ARGUMENT... : cargo for the browser build, in a target folder of its own; with the features in
+# HAVERSACK_WASM_FEATURES, if there are any, instead of the browser's.
 # Prefers rustup's ready-made standard library; otherwise Debian's compiler builds one from its sources.
 # HAVERSACK_WASM_TOOLCHAIN=debian forces the second way.
 wasm_cargo() {
-  local flags=(--target "$WASM_TRIPLE" --no-default-features --features wasm)
+  local flags=(--target "$WASM_TRIPLE" --no-default-features --features "${HAVERSACK_WASM_FEATURES:-wasm}")
   if [ "${HAVERSACK_WASM_TOOLCHAIN:-}" != debian ] && rustup_has_wasm; then
     (cd "$ROOT" && CARGO_TARGET_DIR=$TARGET/wasm cargo "$@" "${flags[@]}")
   else
@@ -74,4 +75,12 @@ wasm_cargo() {
 wasm_target() {
   if [ "${HAVERSACK_WASM_TOOLCHAIN:-}" != debian ] && rustup_has_wasm; then echo "$TARGET/wasm"
   else echo "$TARGET/wasm-debian"; fi
+}
+
+# wasm_optimise FROM TO : wasm-opt, with only those features that every browser of the last three years has.
+wasm_optimise() {
+  "$PACKAGE/node_modules/.bin/wasm-opt" -O3 --strip-debug --strip-producers \
+    --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int \
+    --enable-reference-types --enable-multivalue --enable-simd --enable-bulk-memory-opt --enable-call-indirect-overlong \
+    "$1" -o "$2" >&2
 }

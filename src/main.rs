@@ -2,7 +2,8 @@
 
 use haversack::native::memory::Counting;
 
-#[global_allocator]
+#[cfg_attr(not(address_sanitizer), global_allocator)]
+#[cfg_attr(address_sanitizer, expect(dead_code))]
 static ALLOCATOR: Counting = Counting;
 
 fn main() -> std::process::ExitCode {

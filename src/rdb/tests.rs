@@ -464,7 +464,7 @@ fn damaged_payloads_never_panic() {
             let whole = dump(borrow(value), rng.below(2) == 0);
             let body = &whole[..whole.len() - 10];
             let rounds = if body.len() < 1000 { 300 } else { 30 };
-            for _ in 0..rounds {
+            for _ in crate::types::tests::seeds(rounds) {
                 let mut bytes = body.to_vec();
                 for _ in 0..1 + rng.below(3) {
                     let at = rng.below(bytes.len());
@@ -482,7 +482,7 @@ fn damaged_payloads_never_panic() {
 fn damaged_snapshots_never_panic() {
     let mut rng = Rng(12);
     for golden in &GOLDENS {
-        for _ in 0..300 {
+        for _ in crate::types::tests::seeds(300) {
             let mut bytes = golden.dump.to_vec();
             for _ in 0..1 + rng.below(3) {
                 let at = rng.below(bytes.len());

@@ -677,7 +677,7 @@ mod tests {
             state
         };
         const ALPHABET: &[u8] = b"**$$\r\r\n\n0123-ab \"'\\x";
-        for _ in 0..20_000 {
+        for _ in crate::types::tests::seeds(20_000) {
             let len = next() as usize % 40;
             let mut input: Vec<u8> = (0..len).map(|_| ALPHABET[next() as usize % ALPHABET.len()]).collect();
             if next() % 2 == 0 {

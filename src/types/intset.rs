@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn random_operations_against_model() {
-        for seed in 0..80 {
+        for seed in crate::types::tests::seeds(80) {
             let mut rng = Rng(seed);
             let mut set = Intset::new();
             let mut model = BTreeSet::new();
@@ -313,7 +313,7 @@ mod tests {
             assert_eq!(Intset::from_bytes(unhex(hex)).unwrap_err(), error, "{hex}");
         }
         let mut rng = Rng(3);
-        for _ in 0..5000 {
+        for _ in crate::types::tests::seeds(5000) {
             let mut bytes = unhex("0400000003000000fbffffff0100000070110100");
             for _ in 0..=rng.below(3) {
                 let at = rng.below(bytes.len());

@@ -16,6 +16,8 @@ pub mod prefetch;
 pub mod sample;
 pub mod set;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod thin;
 pub mod value;
 pub mod walk;

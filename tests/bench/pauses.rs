@@ -11,9 +11,9 @@ use haversack::engine::rng::Rng;
 use haversack::resp::Value;
 
 use crate::persistence::Prober;
-use crate::report::table;
 use crate::servers::{Client, Cores, Kind, Server};
 use crate::shapes::{key, value};
+use crate::table::table;
 
 /// What the section of the report begins with.
 pub const HEADING: &str = "## Pauses";

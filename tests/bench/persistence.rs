@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use haversack::engine::rng::Rng;
 
-use crate::report::table;
 use crate::servers::{Client, Cores, Kind, Server};
 use crate::shapes::{key, long_value};
 use crate::sys;
+use crate::table::table;
 
 /// What is asked for.
 pub struct Plan {

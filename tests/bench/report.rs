@@ -1,8 +1,7 @@
 //! What was measured, as text for a terminal, as Markdown and as a picture.
 
-use std::fmt::Write;
-
 use crate::servers::Kind;
+use crate::table::table;
 
 /// One server under one shape: medians over the rounds.
 #[derive(Clone, Copy, Default)]
@@ -94,29 +93,6 @@ fn thousands(rate: f64) -> String {
 fn micros(ns: u64) -> String {
     let us = ns as f64 / 1000.0;
     if us >= 100.0 { format!("{us:.0}") } else { format!("{us:.1}") }
-}
-
-/// A Markdown table that is readable as text, too.
-pub fn table(head: &[String], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| &row[column]).chain([&head[column]]);
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(2)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let mut text = String::from("|");
-        for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            let _ = if column == 0 { write!(text, " {cell:<width$} |") } else { write!(text, " {cell:>width$} |") };
-        }
-        text + "\n"
-    };
-    let mut text = line(head) + "|";
-    for (column, width) in widths.iter().enumerate() {
-        text += &format!(" {}{} |", "-".repeat(width - 1), if column == 0 { "-" } else { ":" });
-    }
-    text.push('\n');
-    rows.iter().for_each(|row| text += &line(row));
-    text
 }
 
 impl Report {

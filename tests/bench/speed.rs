@@ -16,6 +16,7 @@ mod report;
 mod servers;
 mod shapes;
 mod sys;
+mod table;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};

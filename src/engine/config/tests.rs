@@ -189,6 +189,10 @@ fn lines_are_split_as_by_redis() {
     for bad in ["\"a", "'a", "\"a\"b", "'a'b", "\"a\\", "a \""] {
         assert_eq!(split(bad), None, "{bad}");
     }
+    // A vertical tab is a blank to Redis, and one that once was a word without an end.
+    let words = parse_line(b"\x0bsave\x0b \x0b\x0c1 2\x0b");
+    assert_eq!(words, Some(vec![b"save".to_vec(), b"1".to_vec(), b"2".to_vec()]));
+    assert_eq!(parse_line(b"\x0b"), Some(vec![]));
 }
 
 #[test]

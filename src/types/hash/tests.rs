@@ -130,7 +130,7 @@ fn step(rng: &mut Rng, hash: &mut Hash, model: &mut Model, spread: u64, limits: 
 
 #[test]
 fn random_operations_agree_with_a_model() {
-    for seed in 0..40 {
+    for seed in crate::types::tests::seeds(40) {
         let mut rng = Rng::new(seed);
         let entries = [512, 10, 0][seed as usize % 3];
         let limits = HashLimits { pack: PackLimits { entries, value: 64 }, seed };

@@ -53,7 +53,7 @@ fn random_operations_against_model() {
         ListLimits { packed_threshold: 3, ..limits(5) },
         ListLimits { packed_threshold: 100, ..limits(-1) },
     ];
-    for seed in 0..90 {
+    for seed in crate::types::tests::seeds(90) {
         let mut rng = Rng(seed);
         let limits = &kinds[seed as usize % kinds.len()];
         let mut list = List::new();

@@ -118,7 +118,7 @@ fn items() {
 
 #[test]
 fn random_operations_against_model() {
-    for seed in 0..60 {
+    for seed in crate::types::tests::seeds(60) {
         let mut rng = Rng(seed);
         let mut list = Listpack::new();
         let mut model: Vec<Vec<u8>> = Vec::new();
@@ -223,7 +223,7 @@ fn more_elements_than_the_header_counts() {
 fn hostile_bytes() {
     let good = of(&[b"name", b"100000", &[b'y'; 64], &[b'w'; 200], &[b'q'; 5000], b"-5"]);
     let mut rng = Rng(7);
-    for _ in 0..20_000 {
+    for _ in crate::types::tests::seeds(20_000) {
         let mut bytes = good.as_bytes().to_vec();
         for _ in 0..=rng.below(3) {
             // Mostly where entries begin, not in the middle of the long strings.

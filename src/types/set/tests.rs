@@ -79,7 +79,7 @@ fn hints_choose_the_form_at_once() {
 #[test]
 fn random_operations_agree_with_a_model() {
     let tiny = SetLimits { intset_entries: 8, pack: PackLimits { entries: 20, value: 64 }, seed: 3 };
-    for seed in 0..40 {
+    for seed in crate::types::tests::seeds(40) {
         let mut rng = Rng::new(seed);
         let limits = if seed % 2 == 0 { LIMITS } else { tiny };
         let spread = [10, 60, 400, 5_000][seed as usize % 4];

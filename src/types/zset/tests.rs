@@ -175,7 +175,7 @@ fn random_walk(limits: PackLimits, kinds: usize, steps: usize, seed: u64) -> Zse
 
 #[test]
 fn packed_sets_agree_with_the_model() {
-    for seed in 0..4 {
+    for seed in crate::types::tests::seeds(4) {
         let zset = random_walk(ALWAYS_PACKED, 400, 4_000, seed);
         assert_eq!(zset.encoding(), "listpack");
     }
@@ -183,7 +183,7 @@ fn packed_sets_agree_with_the_model() {
 
 #[test]
 fn large_sets_agree_with_the_model() {
-    for seed in 0..4 {
+    for seed in crate::types::tests::seeds(4) {
         let zset = random_walk(ALWAYS_LARGE, 4_000, 8_000, seed);
         assert_eq!(zset.encoding(), "skiplist");
         let Form::Large(large) = &zset.form else { unreachable!() };
@@ -193,7 +193,7 @@ fn large_sets_agree_with_the_model() {
 
 #[test]
 fn sets_that_cross_the_limit_agree_with_the_model() {
-    for seed in 0..4 {
+    for seed in crate::types::tests::seeds(4) {
         assert_eq!(random_walk(PACKED, 1_000, 2_000, seed).encoding(), "skiplist");
     }
 }

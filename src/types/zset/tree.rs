@@ -792,8 +792,12 @@ mod tests {
 
     #[test]
     fn agrees_with_a_sorted_vector_while_it_grows_and_shrinks() {
+        crate::types::tests::seeds(1).for_each(|seed| grow_and_shrink(7 + seed));
+    }
+
+    fn grow_and_shrink(seed: u64) {
         let all = members(3_000);
-        let mut rng = Rng(7);
+        let mut rng = Rng(seed);
         let mut tree = Tree::new();
         let mut model: Vec<(i64, usize)> = Vec::new();
         for step in 0..40_000 {
