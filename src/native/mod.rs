@@ -64,12 +64,13 @@ fn serve(setup: start::Setup) -> Result<ExitCode, String> {
         log::warning(&reason);
     }
     let _context = runtime.enter();
+    let ends = pump::Ends::listen()?;
     let listeners = listen::open(&config)?;
     log::notice("Server initialized");
     let plan = storage::load::plan(&*storage::disk::system(), &config)?;
     let files = pump::Files { config: host.config_file.clone(), pid: config.pidfile.clone() };
     let engine = Engine::new(config, host, process::entropy(), clock.now());
-    let mut pump = pump::Pump::new(engine, clock, listeners, plan, files)?;
+    let mut pump = pump::Pump::new(engine, clock, listeners, ends, plan, files)?;
     let Some(room) = pump.room() else {
         return Ok(runtime.block_on(tokio::task::unconstrained(std::future::poll_fn(move |cx| pump.turn(cx)))));
     };

@@ -6,7 +6,6 @@
 //! `networking.c`, `beforeSleep`.
 
 use std::collections::VecDeque;
-use std::io;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,6 +64,24 @@ pub struct Files {
     pub pid: Vec<u8>,
 }
 
+/// The signals that ask for an end in good order. To be had before anybody can know that there is a server: a signal
+/// that nobody listens to ends the process at once.
+pub struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ends {
+    /// Listens to them from now on. Call it within the runtime.
+    ///
+    /// # Errors
+    /// In words: signals cannot be received.
+    pub fn listen() -> Result<Ends, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("Cannot listen to signals: {error}"));
+        Ok(Ends { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+}
+
 /// The loop's state.
 pub struct Pump {
     pub(super) engine: Engine,
@@ -93,8 +110,7 @@ pub struct Pump {
     armed: MonoTime,
     timer_source: Source,
     signals: Source,
-    interrupt: Signal,
-    terminate: Signal,
+    ends: Ends,
     interrupted: bool,
     /// Accepting failed for want of something: try again with the next tick.
     starved: bool,
@@ -110,6 +126,7 @@ impl Pump {
         mut engine: Engine,
         clock: Clock,
         listeners: Vec<Listener>,
+        ends: Ends,
         plan: Plan,
         files: Files,
     ) -> Result<Pump, String> {
@@ -119,7 +136,6 @@ impl Pump {
         let loader = Loader::start(plan, None, &mut engine, clock.now(), storage_source.flag.clone(), storage.disk())?;
         let threads_source = Source::new(&ready, Token::Mail);
         let threads = Threads::start(&engine, &threads_source.flag)?;
-        let fail = |error: io::Error| format!("Cannot listen to signals: {error}");
         let mut pump = Pump {
             engine,
             storage,
@@ -142,8 +158,7 @@ impl Pump {
             armed: MonoTime::default(),
             timer_source: Source::new(&ready, Token::Timer),
             signals: Source::new(&ready, Token::Signals),
-            interrupt: signal(SignalKind::interrupt()).map_err(fail)?,
-            terminate: signal(SignalKind::terminate()).map_err(fail)?,
+            ends,
             interrupted: false,
             starved: false,
             exit: None,
@@ -487,7 +502,7 @@ impl Pump {
         self.signals.flag.rearm();
         let waker = self.signals.waker.clone();
         let mut cx = Context::from_waker(&waker);
-        while let Poll::Ready(Some(())) = self.interrupt.poll_recv(&mut cx) {
+        while let Poll::Ready(Some(())) = self.ends.interrupt.poll_recv(&mut cx) {
             if self.interrupted {
                 log::warning("You insist... exiting now.");
                 self.exit = Some(ExitCode::FAILURE);
@@ -497,7 +512,7 @@ impl Pump {
             let options = self.engine.config().shutdown_on_sigint;
             self.terminate(now, "SIGINT", options);
         }
-        while let Poll::Ready(Some(())) = self.terminate.poll_recv(&mut cx) {
+        while let Poll::Ready(Some(())) = self.ends.terminate.poll_recv(&mut cx) {
             let options = self.engine.config().shutdown_on_sigterm;
             self.terminate(now, "SIGTERM", options);
         }
