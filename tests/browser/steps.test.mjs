@@ -111,7 +111,8 @@ async function check(browser, name, last) {
   return got.status.generation;
 }
 
-const KINDS = ["before put in base", "before put in incr", "before put in meta", "before commit", "after commit", "complete"];
+// What happens each time. A record in `meta` is written only when the database comes to rest, which it may not.
+const KINDS = ["before put in base", "before put in incr", "before commit", "after commit", "complete"];
 
 for (const target of ["tab", "browser"]) {
   // A tab is quickly killed, so it is at every step; a browser at every few. HAVERSACK_KILL_STRIDE=1: at every step.
