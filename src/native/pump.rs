@@ -34,8 +34,8 @@ use super::storage::load::{self, Loader, Plan, Progress};
 use super::threads::Threads;
 use super::threads::room::Room;
 
-/// Replies that are sent before the turn is over: they are to be still in the cache then, which is a third of the
-/// time of GET for values of 4 KiB.
+/// Replies that are sent before the turn is over: they are to be still in the cache then. With buffers kept for reuse
+/// that made GET of 4 KiB 1.1 times as fast.
 const OUTPUT_BYTES: usize = 64 * 1024;
 
 /// Connections accepted in one turn by one listener.
