@@ -438,6 +438,10 @@ impl Sink for KeyspaceSink<'_> {
         self.keys.rng.next()
     }
 
+    fn room(&self) -> u64 {
+        self.file_bytes
+    }
+
     fn select_db(&mut self, db: u64) -> Result<(), String> {
         self.insert_all()?;
         let count = self.keys.dbs.len();

@@ -65,7 +65,7 @@ pub fn restore(payload: &[u8], limits: &Limits, seed: u64, verify: bool) -> std:
         return Err(RestoreError::Footer);
     }
     let mut reader = Reader::new(body);
-    value(&mut reader, &Builder { limits, dialect, seed })
+    value(&mut reader, &Builder { limits, dialect, seed, room: body.len() as u64 })
         .map_err(|kind| RestoreError::Value(RdbError { kind, offset: reader.at() as u64, key: None }))
 }
 

@@ -55,6 +55,12 @@ pub trait Sink {
     /// A random number for the hash table of the next value.
     fn seed(&mut self) -> u64;
 
+    /// About how many bytes of the snapshot are to come: no table is laid out for more than they can hold. Where
+    /// this is not known, 0, tables grow as they fill.
+    fn room(&self) -> u64 {
+        0
+    }
+
     /// The version of the format: 1 to 12, or 80.
     fn version(&mut self, version: u32) {
         let _ = version;
@@ -363,13 +369,13 @@ impl Loader {
     /// Begins a value that is stored in pieces.
     fn begin_growing(&mut self, kind: u8, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
         let mut reader = Reader::new(&bytes[1..]);
-        let builder = |seed| Builder { limits: &self.limits, dialect: self.dialect, seed };
+        let builder = |seed, room| Builder { limits: &self.limits, dialect: self.dialect, seed, room };
         let mut begin = |reader: &mut Reader| {
             let key = reader.string()?.into_owned();
             // The seed is drawn once, however the bytes are cut.
-            builder(0).begin(kind, &mut reader.clone())?;
+            builder(0, 0).begin(kind, &mut reader.clone())?;
             let seed = sink.seed();
-            Ok(Growth { key, seed, value: builder(seed).begin(kind, reader)? })
+            Ok(Growth { key, seed, value: builder(seed, sink.room()).begin(kind, reader)? })
         };
         match begin(&mut reader) {
             Ok(growth) => self.grow(growth, bytes, 1 + reader.at(), sink),
@@ -386,7 +392,7 @@ impl Loader {
         from: usize,
         sink: &mut impl Sink,
     ) -> std::result::Result<usize, RdbError> {
-        let builder = Builder { limits: &self.limits, dialect: self.dialect, seed: growth.seed };
+        let builder = Builder { limits: &self.limits, dialect: self.dialect, seed: growth.seed, room: sink.room() };
         let mut reader = Reader::new(&bytes[from..]);
         let mut used = from;
         let mut done = Ok(());
@@ -418,7 +424,8 @@ impl Loader {
     fn entry(&mut self, kind: u8, reader: &mut Reader, sink: &mut impl Sink) -> std::result::Result<(), RdbError> {
         let key = reader.string().map_err(|kind| self.error(kind, 1))?;
         let attributes = std::mem::take(&mut self.attributes);
-        let builder = Builder { limits: &self.limits, dialect: self.dialect, seed: sink.seed() };
+        let builder =
+            Builder { limits: &self.limits, dialect: self.dialect, seed: sink.seed(), room: reader.left() as u64 };
         let done = match builder.value(kind, reader) {
             Ok(Some(value)) => sink.entry(Entry { key: &key, value, attributes }).map_err(RdbErrorKind::Refused),
             Ok(None) => {

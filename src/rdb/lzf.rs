@@ -118,47 +118,58 @@ fn put_repeat(length: usize, distance: usize, out: &mut Vec<u8>) {
     out.push(back as u8);
 }
 
+/// Bytes copied at once where there is room, whether they are all wanted or not: a copy of so many is an instruction
+/// or two, one of any other length is a call.
+const WIDE: usize = 32;
+
 /// The string of `len` bytes that `input` stands for; `None` if it does not stand for exactly such a one.
 pub fn decompress(input: &[u8], len: usize) -> Option<Vec<u8>> {
     if len > input.len().saturating_mul(MAX_RATIO) {
         return None;
     }
-    let mut out = Vec::with_capacity(len);
-    let mut rest = input;
+    let mut out = vec![0; len];
+    let (mut rest, mut at) = (input, 0);
     while let Some((&control, after)) = rest.split_first() {
         let control = usize::from(control);
         if control < MAX_LITERAL {
             let (run, after) = after.split_at_checked(control + 1)?;
-            rest = after;
-            out.extend_from_slice(run);
+            match (rest.get(1..1 + WIDE), out.get_mut(at..at + WIDE)) {
+                (Some(wide), Some(room)) => room.copy_from_slice(wide),
+                _ => out.get_mut(at..at + run.len())?.copy_from_slice(run),
+            }
+            (rest, at) = (after, at + run.len());
         } else {
             let (length, after) = match control >> 5 {
                 7 => after.split_first().map(|(more, after)| (9 + usize::from(*more), after))?,
                 length => (length + 2, after),
             };
             let (low, after) = after.split_first()?;
-            rest = after;
             let distance = (control & 0x1F) << 8 | usize::from(*low);
-            let from = out.len().checked_sub(distance + 1)?;
-            if out.len() + length > len {
+            let from = at.checked_sub(distance + 1)?;
+            if length > len - at {
                 return None;
             }
-            repeat(&mut out, from, length);
-        }
-        if out.len() > len {
-            return None;
+            repeat(&mut out, from, at, length);
+            (rest, at) = (after, at + length);
         }
     }
-    (out.len() == len).then_some(out)
+    (at == len).then_some(out)
 }
 
-/// Appends `length` bytes beginning at `from`; they may reach into what is being appended.
-fn repeat(out: &mut Vec<u8>, from: usize, length: usize) {
-    let mut left = length;
-    while left > 0 {
-        let piece = left.min(out.len() - from);
-        out.extend_from_within(from..from + piece);
-        left -= piece;
+/// Writes `length` bytes at `at` that begin at `from`, before it; they may reach into what is being written.
+fn repeat(out: &mut [u8], from: usize, at: usize, length: usize) {
+    let distance = at - from;
+    if distance >= WIDE && at + length.next_multiple_of(WIDE) <= out.len() {
+        for step in (0..length).step_by(WIDE) {
+            out.copy_within(from + step..from + step + WIDE, at + step);
+        }
+        return;
+    }
+    let mut done = 0;
+    while done < length {
+        let piece = (length - done).min(distance + done);
+        out.copy_within(from..from + piece, at + done);
+        done += piece;
     }
 }
 

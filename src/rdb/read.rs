@@ -161,6 +161,23 @@ impl<'a> Reader<'a> {
         self.text().map(Text::into_bytes)
     }
 
+    /// Passes over a string in any encoding.
+    pub fn skip_text(&mut self) -> Result<()> {
+        let len = match self.length()? {
+            Length::Plain(len) => size(len)?,
+            Length::Encoded(encoding::INT8) => 1,
+            Length::Encoded(encoding::INT16) => 2,
+            Length::Encoded(encoding::INT32) => 4,
+            Length::Encoded(encoding::LZF) => {
+                let packed_len = self.byte_len()?;
+                self.byte_len()?;
+                packed_len
+            }
+            Length::Encoded(_) => return Err(RdbErrorKind::Malformed("unknown string encoding")),
+        };
+        self.take(len).map(drop)
+    }
+
     /// Milliseconds since the Unix epoch.
     pub fn millis(&mut self) -> Result<i64> {
         self.array().map(i64::from_le_bytes)

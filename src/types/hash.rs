@@ -163,6 +163,20 @@ impl Hash {
         }
     }
 
+    /// Lays out an empty large hash for so many fields; [`settle`](Self::settle) when they are there.
+    pub fn reserve(&mut self, fields: usize) {
+        if let ViewMut::Large(large) = self.0.view_mut() {
+            large.reserve(fields);
+        }
+    }
+
+    /// Takes back what was reserved in vain.
+    pub fn settle(&mut self) {
+        if let ViewMut::Large(large) = self.0.view_mut() {
+            large.settle();
+        }
+    }
+
     /// Number of fields, expired ones included.
     pub fn len(&self) -> usize {
         match self.0.view() {

@@ -133,6 +133,20 @@ impl Set {
         }
     }
 
+    /// Lays out an empty large set for so many members; [`settle`](Self::settle) when they are there.
+    pub fn reserve(&mut self, members: usize) {
+        if let Form::Large(large) = &mut self.0 {
+            large.table.reserve(members);
+        }
+    }
+
+    /// Takes back what was reserved in vain.
+    pub fn settle(&mut self) {
+        if let Form::Large(large) = &mut self.0 {
+            large.table.settle();
+        }
+    }
+
     /// Asks for the memory in which a large set looks for this member. Gives its hash, for
     /// [`fetch_found`](Self::fetch_found) once that memory is there.
     #[inline]

@@ -98,6 +98,14 @@ impl Large {
         self.table.len()
     }
 
+    pub(super) fn reserve(&mut self, fields: usize) {
+        self.table.reserve(fields);
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.table.settle();
+    }
+
     /// Bytes of heap held; those of the index are an estimate.
     pub(super) fn heap_bytes(&self) -> usize {
         // The nodes of the tree are about two thirds full.

@@ -215,9 +215,12 @@ pub(super) fn validate_entry(bytes: &[u8]) -> Result<usize, ListpackError> {
         return Err(ListpackError::Truncated);
     }
     let mut back = [0; 5];
-    write_backlen(len, &mut back[..width]);
-    if bytes[len..len + width] != back[..width] {
-        return Err(ListpackError::Backlen);
-    }
-    Ok(len + width)
+    let right = match width {
+        1 => usize::from(bytes[len]) == len,
+        _ => {
+            write_backlen(len, &mut back[..width]);
+            bytes[len..len + width] == back[..width]
+        }
+    };
+    if right { Ok(len + width) } else { Err(ListpackError::Backlen) }
 }

@@ -50,6 +50,16 @@ impl Large {
         self.members.len()
     }
 
+    /// Lays out the table of an empty set for so many members.
+    pub(super) fn reserve(&mut self, members: usize) {
+        self.members.reserve(members);
+    }
+
+    /// Takes back what was reserved in vain.
+    pub(super) fn settle(&mut self) {
+        self.members.settle();
+    }
+
     /// Asks for the memory in which a member is looked for; gives its hash.
     #[inline]
     pub(super) fn fetch_place(&self, member: &[u8]) -> u64 {

@@ -71,6 +71,20 @@ impl Zset {
         zset
     }
 
+    /// Lays out an empty large set for so many members; [`settle`](Self::settle) when they are there.
+    pub fn reserve(&mut self, members: usize) {
+        if let Form::Large(large) = &mut self.form {
+            large.reserve(members);
+        }
+    }
+
+    /// Takes back what was reserved in vain.
+    pub fn settle(&mut self) {
+        if let Form::Large(large) = &mut self.form {
+            large.settle();
+        }
+    }
+
     /// The set of these pairs, which may come in any order; of two with the same member the last counts.
     pub fn from_pairs<M: AsRef<[u8]>>(
         seed: u64,
