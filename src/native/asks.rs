@@ -48,7 +48,7 @@ impl Pump {
                 let path = self.files.config.clone();
                 self.storage.run(ticket, move || rewrite(&path, &config, all));
             }
-            Ask::GiveBack { ticket } => self.storage.run(ticket, || {
+            Ask::GiveBack { ticket } => self.storage.run_aside(ticket, || {
                 super::memory::give_back();
                 Ok(())
             }),

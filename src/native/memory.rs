@@ -6,14 +6,24 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+use std::ffi::c_long;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-use libmimalloc_sys::{mi_collect, mi_malloc, mi_process_info, mi_realloc, mi_zalloc};
+use libmimalloc_sys::{
+    mi_collect, mi_malloc, mi_option_set, mi_option_t, mi_option_use_numa_nodes, mi_process_info, mi_realloc, mi_zalloc,
+};
 use mimalloc::MiMalloc;
 
 /// What every block is aligned to. Asked for so much, mimalloc would look for it nevertheless, and where it is not
 /// sure take a block that is larger by as much: 32 bytes for 24.
 const ALIGN: usize = 8;
+
+/// The allocator's option that says after how many milliseconds it gives memory back by itself; the bindings name only
+/// its neighbours.
+const PURGE_DELAY: mi_option_t = mi_option_use_numa_nodes - 1;
+
+/// Twenty-four hours in milliseconds.
+const DAY_MS: c_long = 24 * 60 * 60 * 1000;
 
 /// Bytes a thread may have counted for itself.
 const SLACK: isize = 64 * 1024;
@@ -40,6 +50,14 @@ pub fn committed_bytes() -> u64 {
     // SAFETY: figures that are not wanted may be null; the one that is has a place.
     unsafe { mi_process_info(none, none, none, none, none, &mut committed, none, none) };
     committed as u64
+}
+
+/// Lets memory that is free stay with the process until [`give_back`]. The allocator would give it back by itself, once
+/// a second, on whichever thread frees something next: deleting millions of keys, the engine's thread stood still for
+/// ten milliseconds each time.
+pub fn keep_free() {
+    // SAFETY: options may be read and set at any time.
+    unsafe { mi_option_set(PURGE_DELAY, DAY_MS) };
 }
 
 /// Gives what is free back to the system. It can take tens of milliseconds: not for the engine's thread.
@@ -145,6 +163,12 @@ mod tests {
             let real = unsafe { libmimalloc_sys::mi_good_size(size) };
             assert_eq!(footprint(size), real as isize, "{size}");
         }
+    }
+
+    #[test]
+    fn the_option_is_the_one_that_delays_giving_back() {
+        // SAFETY: it only reads.
+        assert_eq!(unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) }, 1000, "what the allocator has by default");
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 
 fn serve(setup: start::Setup) -> Result<ExitCode, String> {
     let start::Setup { mut config, host } = setup;
+    memory::keep_free();
     process::raise_file_limit(&mut config);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -188,6 +188,11 @@ impl Storage {
         self.worker.submit(Job::Run(ticket, Box::new(job)));
     }
 
+    /// As [`run`](Self::run), for what stores nothing: what is to be stored does not wait for it.
+    pub fn run_aside(&mut self, ticket: Ticket, job: impl FnOnce() -> Result<(), String> + Send + 'static) {
+        self.worker.run_aside(ticket, Box::new(job));
+    }
+
     // ---- The log ----
 
     /// Goes on with a log that is on the disk and loaded.

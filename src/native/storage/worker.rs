@@ -100,8 +100,11 @@ pub enum Job {
         listed: Option<Manifest>,
     },
     /// Something else with a result.
-    Run(Ticket, Box<dyn FnOnce() -> Result<(), String> + Send>),
+    Run(Ticket, Errand),
 }
+
+/// What is done once, with a result.
+pub type Errand = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 /// What has happened.
 pub enum Event {
@@ -194,6 +197,19 @@ impl Worker {
             }
             Hands::Thread { .. } => {}
             Hands::Own { jobs, .. } => jobs.push_back(job),
+        }
+    }
+
+    /// Does something that no file waits for, on a thread of its own; the worker only tells that it is done.
+    pub fn run_aside(&mut self, ticket: Ticket, run: Errand) {
+        let Hands::Thread { jobs: Some(jobs), .. } = &self.hands else { return self.submit(Job::Run(ticket, run)) };
+        let jobs = jobs.clone();
+        let work = move || {
+            let result = run();
+            let _ = jobs.send(Job::Run(ticket, Box::new(|| result)));
+        };
+        if let Err(error) = std::thread::Builder::new().name("aside".to_owned()).spawn(work) {
+            self.submit(Job::Run(ticket, Box::new(move || Err(error.to_string()))));
         }
     }
 
