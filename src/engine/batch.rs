@@ -43,6 +43,13 @@ struct Request {
     element: Option<u64>,
 }
 
+impl Request {
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.row.is_some_and(|(spec, _)| spec.is_plain())
+    }
+}
+
 /// Requests that have been read and not run.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -228,11 +235,16 @@ impl Batch {
             let first = self.hashed.len() as u32;
             request.hashed = (first, first);
             let Some((key, step)) = request.row.and_then(|(spec, _)| spec.key_steps()) else { continue };
+            let mut hash = |at: u32| {
+                let Span { start, end } = self.spans[at as usize];
+                self.hashed.push((at, hash_bytes(seed, &bytes[start..end])));
+            };
+            let (key_at, end) = (request.spans.0 + key, request.spans.1);
             // Of a request of many keys the first are enough to have something to go on with.
-            let keys_at = (request.spans.0 + key..request.spans.1).step_by(step.max(1) as usize);
-            for span in keys_at.take(if step == 0 { 1 } else { KEYS_AHEAD }) {
-                let Span { start, end } = self.spans[span as usize];
-                self.hashed.push((span, hash_bytes(seed, &bytes[start..end])));
+            match step {
+                0 if key_at < end => hash(key_at),
+                0 => {}
+                _ => (key_at..end).step_by(step as usize).take(KEYS_AHEAD).for_each(hash),
             }
             request.hashed = (first, self.hashed.len() as u32);
         }
@@ -311,11 +323,15 @@ impl Batch {
         Some(self.stretch(request, bytes))
     }
 
-    /// The next request, if its keys are on their way and its command is a plain one.
+    /// Whether the next request has its keys on their way, and its command is a plain one ([`Spec::is_plain`]).
+    pub fn is_plain(&self) -> bool {
+        self.requests[..self.fetched].get(self.next).is_some_and(Request::is_plain)
+    }
+
+    /// The next request, if it is such a one.
     #[inline]
     pub fn next_plain<'a>(&'a mut self, bytes: &'a [u8]) -> Option<Next<'a>> {
-        let request = self.requests[..self.fetched].get(self.next)?;
-        request.row.filter(|(spec, _)| spec.is_plain())?;
+        let request = self.requests[..self.fetched].get(self.next).filter(|request| request.is_plain())?;
         self.next += 1;
         Some(self.stretch(request, bytes))
     }

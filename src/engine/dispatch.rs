@@ -5,7 +5,7 @@
 
 use crate::resp::{Args, Reply};
 
-use super::batch::Next;
+use super::batch::Batch;
 use super::blocking::{Blocked, Cause};
 use super::call::{Call, Mode};
 use super::client::{Client, ClientId, ReplyMode};
@@ -48,36 +48,53 @@ impl Engine {
             && server.persistence.check_writable(&server.config).is_ok()
     }
 
-    /// Runs a plain command of a client that is unhindered: [`execute`](Self::execute) without what it would find
-    /// to be as usual. True if it left nothing to settle but the reply.
-    #[inline]
-    pub(super) fn execute_plain(&mut self, id: ClientId, next: Next, bytes: &[u8], reply: &mut Reply) -> bool {
-        self.keyspace.set_hashed(next.hashed(bytes));
-        let args = next.args;
-        let Some((spec, command)) = next.row.filter(|(spec, _)| spec.arity_fits(args.len())) else {
-            self.server.lap_began = None;
-            self.execute(id, args, next.row.map(|(_, command)| command), reply);
-            return false;
-        };
-        let (keys, server) = (&mut self.keyspace, &mut self.server);
-        server.current = Some(id);
-        let client = &mut server.clients[id];
-        client.last_command = Some(command);
-        keys.db = client.db;
-        keys.no_touch = client.no_touch;
-        let mode = Mode::Direct;
-        let start = reply.buf.len();
-        let mut call =
-            Call { args, reply, keys, server, id, spec, command, mode, wait: None, deadline: MonoTime::NEVER };
-        invoke(&mut call);
-        debug_assert!(call.wait.is_none(), "{} does not wait", spec.full_name);
-        debug_assert!(self.server.deferred.buf.is_empty(), "nothing is pushed to a client without subscriptions");
-        if !self.keyspace.effects.is_quiet() || self.server.persistence.wanted.is_some() {
-            self.settle(id, reply, start);
-            return false;
+    /// Runs the plain requests that stand one behind the other, of a client that is unhindered: [`execute`](Self::execute)
+    /// without what it would find to be as usual. A request that leaves more to settle than its reply is the last of
+    /// them; those that leave nothing change nothing for those behind them. Where the next request begins.
+    pub(super) fn execute_plain(&mut self, id: ClientId, bytes: &[u8], batch: &mut Batch, reply: &mut Reply) -> usize {
+        let client = &mut self.server.clients[id];
+        self.keyspace.db = client.db;
+        self.keyspace.no_touch = client.no_touch;
+        self.server.current = Some(id);
+        let (mut end, mut last, mut count, mut quiet) = (0, None, 0, true);
+        while quiet && let Some(next) = batch.next_plain(bytes) {
+            end = next.end;
+            self.keyspace.set_hashed(next.hashed(bytes));
+            let Some((spec, command)) = next.row.filter(|(spec, _)| spec.arity_fits(next.args.len())) else {
+                self.server.lap_began = None;
+                self.execute(id, next.args, next.row.map(|(_, command)| command), reply);
+                break;
+            };
+            (last, count) = (Some(command), count + 1);
+            let start = reply.buf.len();
+            let mut call = Call {
+                args: next.args,
+                reply,
+                keys: &mut self.keyspace,
+                server: &mut self.server,
+                id,
+                spec,
+                command,
+                mode: Mode::Direct,
+                wait: None,
+                deadline: MonoTime::NEVER,
+            };
+            perform(&mut call);
+            debug_assert!(call.wait.is_none(), "{} does not wait", spec.full_name);
+            debug_assert!(self.server.deferred.buf.is_empty(), "nothing is pushed to a client without subscriptions");
+            quiet = self.keyspace.effects.is_quiet() && self.server.persistence.wanted.is_none();
+            match quiet {
+                true => self.server.lap_began = Some(self.server.lap_ended),
+                false => self.settle(id, reply, start),
+            }
         }
+        self.server.lap_began = None;
         self.server.current = None;
-        true
+        if let Some(client) = self.server.clients.find_mut(id) {
+            client.commands += count;
+            client.last_command = last.or(client.last_command);
+        }
+        end
     }
 
     /// Runs a waiting client's command again. True if it does not wait any more.
@@ -412,8 +429,19 @@ fn reject(
     reply.error(text);
 }
 
-/// Runs one command: monitors see it, its time is measured, its effects go to the unit's stream.
+/// Runs one command of a client, and counts it with the client.
 pub fn invoke(call: &mut Call) {
+    perform(call);
+    if call.wait.is_none()
+        && let Some(client) = call.server.clients.find_mut(call.id)
+    {
+        client.commands += 1;
+    }
+}
+
+/// Runs one command: monitors see it, its time is measured, its effects go to the unit's stream.
+#[inline]
+fn perform(call: &mut Call) {
     call.keys.effects.begin_command();
     let start = call.reply.buf.len();
     let lap = call.server.lap_began.take();
@@ -441,9 +469,6 @@ pub fn invoke(call: &mut Call) {
         call.server.stats.count_command(call.command, nanos, failed);
         let reply_bytes = call.reply.buf.len().saturating_sub(start);
         call.server.record_command(call.id, call.spec, call.args, nanos, reply_bytes);
-        if let Some(client) = call.server.clients.find_mut(call.id) {
-            client.commands += 1;
-        }
     }
     let effects = &mut call.keys.effects;
     call.server.persistence.dirty += effects.dirty;

@@ -338,25 +338,15 @@ impl Engine {
                 self.server.stats.prefetch_batches += u64::from(fetched > 0);
                 self.server.stats.prefetch_keys += fetched as u64;
             }
-            if let Some(next) = batch.next(bytes) {
-                at = next.end;
-                match next.row {
-                    Some((spec, _)) if spec.is_plain() && *unhindered.get_or_insert_with(|| self.is_unhindered(id)) => {
-                        // What leaves nothing to settle changes nothing for the requests behind it.
-                        let mut quiet = self.execute_plain(id, next, bytes, &mut reply);
-                        while quiet && let Some(next) = batch.next_plain(bytes) {
-                            at = next.end;
-                            self.server.lap_began = Some(self.server.lap_ended);
-                            quiet = self.execute_plain(id, next, bytes, &mut reply);
-                        }
-                    }
-                    row => {
-                        self.keyspace.set_hashed(next.hashed(bytes));
-                        self.execute(id, next.args, row.map(|(_, command)| command), &mut reply);
-                        unhindered = None;
-                    }
-                }
+            if batch.is_plain() && *unhindered.get_or_insert_with(|| self.is_unhindered(id)) {
+                at = self.execute_plain(id, bytes, batch, &mut reply);
                 self.keyspace.forget_hashed();
+            } else if let Some(next) = batch.next(bytes) {
+                at = next.end;
+                self.keyspace.set_hashed(next.hashed(bytes));
+                self.execute(id, next.args, next.row.map(|(_, command)| command), &mut reply);
+                self.keyspace.forget_hashed();
+                unhindered = None;
             } else {
                 match decoder.decode(&bytes[at..], &Limits { max_bulk_len, unauthenticated }) {
                     Ok(Step::Command { consumed }) => {
