@@ -6,29 +6,10 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::contents;
-use common::{Server, fresh_folder, haversack};
+use common::{Server, folder_with_log, folder_with_snapshot, haversack};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-}
-
-/// A folder with a copy of a snapshot.
-fn with_snapshot(from: &Path) -> PathBuf {
-    let folder = fresh_folder("golden");
-    std::fs::copy(from, folder.join("dump.rdb")).expect("a snapshot to copy");
-    folder
-}
-
-/// A folder with a copy of a log.
-fn with_log(from: &Path) -> PathBuf {
-    let folder = fresh_folder("golden");
-    let to = folder.join("appendonlydir");
-    std::fs::create_dir(&to).expect("a new folder");
-    for entry in std::fs::read_dir(from.join("appendonlydir")).expect("a log to copy") {
-        let entry = entry.expect("a folder that can be read");
-        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a file to copy");
-    }
-    folder
 }
 
 fn start(folder: &Path, options: &[&str]) -> Server {
@@ -68,7 +49,7 @@ fn snapshots_load() {
     let old = versions.iter().map(|name| (&name[..], true));
     let named = NAMED_BY_REDIS_8.map(|name| (name, true));
     for (name, with_encodings) in [("redis-7.0", false), ("valkey-9.1", false)].into_iter().chain(named).chain(old) {
-        let server = start(&with_snapshot(&golden(name).join("dump.rdb")), &[]);
+        let server = start(&folder_with_snapshot(&golden(name).join("dump.rdb")), &[]);
         assert_holds(&server, name, with_encodings);
     }
 }
@@ -79,7 +60,7 @@ fn logs_load() {
     for writer in ["redis-7.0", "redis-8.2", "valkey-9.1", "haversack"] {
         for log in ["log", "log-commands"] {
             let name = format!("{writer}/{log}");
-            let folder = with_log(&golden(&name));
+            let folder = folder_with_log(&golden(&name));
             let server = start(&folder, &["--appendonly", "yes"]);
             assert_holds(&server, &name, false);
             // Ours has checksums, all of it; a log of others has none yet.
@@ -99,7 +80,7 @@ fn our_log_vouches_for_itself() {
     let part = "appendonlydir/appendonly.aof.2.incr.aof";
     let whole = std::fs::read(golden("haversack/log").join(part)).expect("our part");
     for at in (0..whole.len()).step_by(whole.len() / 10) {
-        let folder = with_log(&golden("haversack/log"));
+        let folder = folder_with_log(&golden("haversack/log"));
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         std::fs::write(folder.join(part), &bytes).expect("written");
@@ -127,7 +108,7 @@ fn values_of_unknown_types_are_refused_by_name() {
             "key 'vectors': stored with type 7 (module value of 'vectorset'), which this version cannot load",
         ),
     ] {
-        let said = refused(&with_snapshot(&golden(name)), &[]);
+        let said = refused(&folder_with_snapshot(&golden(name)), &[]);
         assert!(said.contains(expected), "{name}: {said}");
     }
 }
@@ -135,7 +116,7 @@ fn values_of_unknown_types_are_refused_by_name() {
 #[test]
 fn functions_are_passed_over_with_a_word() {
     for writer in ["redis-7.0", "redis-8.2", "valkey-9.1"] {
-        let server = start(&with_snapshot(&golden(writer).join("only/function.rdb")), &[]);
+        let server = start(&folder_with_snapshot(&golden(writer).join("only/function.rdb")), &[]);
         assert_eq!(server.client().ask("DBSIZE"), ":0", "{writer}");
         assert!(server.log().contains("skipped a function library"), "{writer}: {}", server.log());
     }

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::contents::{self, Contents, Place, bytes, call, text};
-use common::{Client, PATIENCE, Server, fresh_folder, haversack, tool};
+use common::{Client, PATIENCE, Server, folder_with_log, folder_with_snapshot, fresh_folder, haversack, tool};
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,25 +246,6 @@ fn wait_for_info(client: &mut Client, field: &str, wanted: &str) {
     }
 }
 
-/// A folder with a copy of a snapshot.
-fn with_snapshot(from: &Path) -> PathBuf {
-    let folder = fresh_folder("interop");
-    std::fs::copy(from.join("dump.rdb"), folder.join("dump.rdb")).expect("a snapshot to copy");
-    folder
-}
-
-/// A folder with a copy of a log.
-fn with_log(from: &Path) -> PathBuf {
-    let folder = fresh_folder("interop");
-    let to = folder.join("appendonlydir");
-    std::fs::create_dir(&to).expect("a new folder");
-    for entry in std::fs::read_dir(from.join("appendonlydir")).expect("a log to copy") {
-        let entry = entry.expect("a folder that can be read");
-        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a file to copy");
-    }
-    folder
-}
-
 fn check_rdb(path: &Path) {
     let output = Command::new(tool("HAVERSACK_CHECK_RDB")).arg(path).output().expect("redis-check-rdb runs");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -294,7 +275,7 @@ fn snapshot_passes(writer: Who, reader: Who, fields_expire: bool) {
     if writer == Ours && !fields_expire {
         check_rdb(&folder.join("dump.rdb"));
     }
-    let server = reader.start(&with_snapshot(&folder), &[]);
+    let server = reader.start(&folder_with_snapshot(&folder.join("dump.rdb")), &[]);
     let mut client = server.client();
     let what = format!("{writer:?} to {reader:?}");
     let loaded = contents::all(&mut client);
@@ -380,7 +361,7 @@ fn others_say_that_they_cannot_read_expiring_fields() {
     let folder = ours.stop();
 
     for reader in [Redis7, Valkey9] {
-        let mut server = Server::spawn(reader.binary(), with_snapshot(&folder), &PLAIN);
+        let mut server = Server::spawn(reader.binary(), folder_with_snapshot(&folder.join("dump.rdb")), &PLAIN);
         assert!(!server.wait().success(), "{reader:?}");
         assert!(server.log().contains("RDB format version 12"), "{reader:?}: {}", server.log());
         let server = reader.start_fresh(&[]);
@@ -388,7 +369,7 @@ fn others_say_that_they_cannot_read_expiring_fields() {
         assert_eq!(reply, "-ERR DUMP payload version or checksum are wrong", "{reader:?}");
     }
     for reader in [Redis8, Valkey9] {
-        let server = reader.start(&with_log(&folder), &["--appendonly", "yes"]);
+        let server = reader.start(&folder_with_log(&folder), &["--appendonly", "yes"]);
         assert_same(&everything, &contents::all(&mut server.client()), &format!("a log of commands to {reader:?}"));
     }
 }
@@ -428,7 +409,7 @@ fn snapshots_under_writes_are_a_point_in_time() {
     check_rdb(&folder.join("dump.rdb"));
     check_aof(&folder);
     for reader in [Ours, Redis7, Redis8, Valkey9] {
-        let loaded = reader.start(&with_snapshot(&folder), &[]);
+        let loaded = reader.start(&folder_with_snapshot(&folder.join("dump.rdb")), &[]);
         let mut client = loaded.client();
         let last = bytes(&call(&mut client, &[b"GET", b"last"]));
         for key in ["first", "last"] {
@@ -440,7 +421,7 @@ fn snapshots_under_writes_are_a_point_in_time() {
         let number: u64 = std::str::from_utf8(&last).expect("text").parse().expect("a number");
         assert!((before..=after).contains(&number), "{reader:?}: {before} <= {number} <= {after}");
 
-        let loaded = reader.start(&with_log(&folder), &["--appendonly", "yes"]);
+        let loaded = reader.start(&folder_with_log(&folder), &["--appendonly", "yes"]);
         let mut client = loaded.client();
         assert_same(&everything, &contents::all(&mut client), &format!("{reader:?}: the log"));
         if have_same_digests(Ours, reader, false) {
@@ -534,7 +515,7 @@ fn log_passes(writer: Who, reader: Who, options: &[&str]) {
         if writer == Ours && !(fields_expire && rewrite) {
             check_aof(&folder);
         }
-        let server = reader.start(&with_log(&folder), &["--appendonly", "yes"]);
+        let server = reader.start(&folder_with_log(&folder), &["--appendonly", "yes"]);
         let mut client = server.client();
         let what = format!("{writer:?} to {reader:?}, rewritten: {rewrite}");
         assert_same(&everything, &contents::all(&mut client), &what);
@@ -546,7 +527,7 @@ fn log_passes(writer: Who, reader: Who, options: &[&str]) {
         do_all(&mut client, &["SET written-by reader", "RPUSH list:other more"]);
         let everything = contents::all(&mut client);
         let folder = server.stop();
-        let server = writer.start(&with_log(&folder), &["--appendonly", "yes"]);
+        let server = writer.start(&folder_with_log(&folder), &["--appendonly", "yes"]);
         assert_same(&everything, &contents::all(&mut server.client()), &format!("{what}, and back"));
     }
 }
@@ -644,7 +625,7 @@ fn old_logs_of_one_file_load() {
     assert!(!folder.join("appendonly.aof").exists());
     check_aof(&folder);
     for reader in [Ours, Redis7, Redis8, Valkey9] {
-        let server = reader.start(&with_log(&folder), &["--appendonly", "yes"]);
+        let server = reader.start(&folder_with_log(&folder), &["--appendonly", "yes"]);
         assert_same(&everything, &contents::all(&mut server.client()), &format!("{reader:?}"));
     }
 }

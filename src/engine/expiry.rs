@@ -1,35 +1,66 @@
 //! Active expiry: keys and fields whose time has come go even if nobody asks for them.
 //!
-//! Each slice looks at a bounded number of tickets, so that it never holds up a client for long; a slice
-//! that finds many due asks for another one at once. It counts work instead of measuring time, so that
-//! the same inputs give the same bytes. Nothing is deleted on a replica or while a log is replayed.
+//! Each slice does a bounded amount of work, in all dbs together, so that it never holds up a client for long; a
+//! slice that finds many due asks for another one at once, and clients are served in between. It counts work
+//! instead of measuring time, so that the same inputs give the same bytes. Nothing is deleted on a replica or while
+//! a log is replayed.
 
 use super::config::NotifyFlags;
 use super::entry::ValueRef;
 use super::keyspace::{ExpiryMode, Keyspace, Ticket, ticket};
 
-/// Tickets that one slice looks at per unit of `active-expire-effort`.
-const TICKETS_PER_SLICE: usize = 200;
+/// Keys or fields that one slice deletes at most, all dbs together: some hundred microseconds.
+const DELETED_PER_SLICE: usize = 256;
 
-/// Fields removed from one hash in one slice.
-const FIELDS_PER_SLICE: usize = 512;
+/// What deleting costs, where looking costs 1.
+const DELETION: usize = 8;
+
+/// Work of one slice.
+const WORK_PER_SLICE: usize = DELETED_PER_SLICE * (1 + DELETION);
+
+/// What a part of a slice has done.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    looked_at: usize,
+    deleted: usize,
+    /// More is waiting for certain.
+    more: bool,
+}
+
+impl Done {
+    fn work(self) -> usize {
+        self.looked_at + self.deleted * DELETION
+    }
+}
 
 impl Keyspace {
-    /// Deletes some of what is due. True if much of what it looked at was: then more may be waiting.
+    /// Deletes some of what is due. True if much of what it looked at was: then more may be waiting. The higher
+    /// `effort` (`active-expire-effort`, 1 to 10), the fewer are left alone.
     pub fn expire_slice(&mut self, effort: u32) -> bool {
         if self.expiry != ExpiryMode::Delete {
             return false;
         }
+        let tolerated_percent = 11usize.saturating_sub(effort as usize).max(1);
         let selected = self.db;
-        let budget = TICKETS_PER_SLICE * effort as usize;
+        let (first, count) = (self.next_to_expire, self.dbs.len());
+        let mut left = WORK_PER_SLICE;
         let mut busy = false;
         let (mut sampled, mut stale) = (0, 0);
-        for db in 0..self.dbs.len() {
-            self.db = db;
-            let (looked_at, due) = self.expire_keys(budget);
-            busy |= due * 10 > looked_at;
-            busy |= self.expire_fields(budget);
-            (sampled, stale) = (sampled + looked_at, stale + due);
+        for n in 0..count {
+            self.db = (first + n) % count;
+            self.next_to_expire = self.db;
+            if left <= DELETION {
+                break;
+            }
+            // Many keys that are due do not keep fields waiting.
+            let share = if self.dbs[self.db].field_expires.is_empty() { left } else { left / 2 };
+            let keys = self.expire_keys(share / (1 + DELETION));
+            left = left.saturating_sub(keys.work());
+            let fields = self.expire_fields(left / (1 + DELETION));
+            left = left.saturating_sub(fields.work());
+            busy |= keys.deleted * 100 > keys.looked_at * tolerated_percent || fields.more;
+            (sampled, stale) = (sampled + keys.looked_at, stale + keys.deleted);
+            self.next_to_expire = (self.db + 1) % count;
         }
         self.db = selected;
         self.effects.set_apart();
@@ -39,11 +70,11 @@ impl Keyspace {
         busy
     }
 
-    /// Deletes keys that are due. How many keys it looked at, and how many of them it deleted.
-    fn expire_keys(&mut self, budget: usize) -> (usize, usize) {
+    /// Deletes keys that are due, of about so many that it looks at.
+    fn expire_keys(&mut self, budget: usize) -> Done {
         let db = &mut self.dbs[self.db];
         if db.expires.is_empty() {
-            return (0, 0);
+            return Done::default();
         }
         let tickets = sample(&db.expires, &mut db.expire_cursor, budget);
         let now = self.now_ms();
@@ -65,7 +96,7 @@ impl Keyspace {
         for key in &due {
             self.expire(key);
         }
-        (tickets.len(), due.len())
+        Done { looked_at: tickets.len(), deleted: due.len(), more: false }
     }
 
     /// The key that a ticket stands for, and when it expires.
@@ -75,39 +106,53 @@ impl Keyspace {
         Some((entry.key().into(), entry.expire_at()?))
     }
 
-    fn expire_fields(&mut self, budget: usize) -> bool {
-        let db = &mut self.dbs[self.db];
-        if db.field_expires.is_empty() {
-            return false;
-        }
-        let tickets = sample(&db.field_expires, &mut db.field_expire_cursor, budget);
+    /// Deletes up to so many fields that are due, and looks at no more hashes.
+    fn expire_fields(&mut self, budget: usize) -> Done {
         let now = self.now_ms();
-        let mut busy = false;
-        for wanted in tickets {
-            let table = &self.dbs[self.db].table;
-            let is_wanted = |e: &super::entry::Entry| {
-                matches!(e.value(), ValueRef::Hash(_)) && ticket(self.hash(e.key())) == wanted
-            };
-            let Some(entry) = table.find(wanted.get(), is_wanted) else { continue };
-            let ValueRef::Hash(hash) = entry.value() else { continue };
-            if hash.min_expiry().is_some_and(|at| at < now) {
-                let key: Box<[u8]> = entry.key().into();
-                busy |= self.expire_hash_fields(&key, now);
+        let mut done = Done::default();
+        // Once around at most; an empty bucket costs a step as well.
+        let mut steps = budget.min(self.dbs[self.db].field_expires.buckets());
+        while steps > 0 && done.looked_at + done.deleted < budget {
+            steps -= 1;
+            let db = &mut self.dbs[self.db];
+            let (before, mut tickets) = (db.field_expire_cursor, Vec::new());
+            db.field_expire_cursor = db.field_expires.scan(before, |t| t.get(), |t| tickets.push(*t));
+            for wanted in tickets {
+                done.looked_at += 1;
+                let Some(key) = self.hash_with_due_fields(wanted, now) else { continue };
+                let most = budget.saturating_sub(done.deleted);
+                let gone = self.expire_hash_fields(&key, now, most);
+                done.deleted += gone;
+                if gone == most {
+                    // The next slice goes on with this one.
+                    self.dbs[self.db].field_expire_cursor = before;
+                    done.more = true;
+                }
             }
         }
-        busy
+        done
     }
 
-    /// Removes due fields of one hash, with HDEL to the stream. True if some may be left.
-    pub(super) fn expire_hash_fields(&mut self, key: &[u8], now: i64) -> bool {
+    /// The key that a ticket stands for, if its hash has fields that are due.
+    fn hash_with_due_fields(&self, wanted: Ticket, now: i64) -> Option<Box<[u8]>> {
+        let is_wanted = |e: &super::entry::Entry| {
+            matches!(e.value(), ValueRef::Hash(_)) && ticket(self.hash(e.key())) == wanted
+        };
+        let entry = self.dbs[self.db].table.find(wanted.get(), is_wanted)?;
+        let ValueRef::Hash(hash) = entry.value() else { return None };
+        hash.min_expiry().is_some_and(|at| at < now).then(|| entry.key().into())
+    }
+
+    /// Removes up to so many due fields of one hash, with HDEL to the stream; gives how many.
+    pub(super) fn expire_hash_fields(&mut self, key: &[u8], now: i64, most: usize) -> usize {
         let mut gone: Vec<Box<[u8]>> = Vec::new();
         let no_touch = std::mem::replace(&mut self.no_touch, true);
         if let Ok(Some(hash)) = self.hash_mut(key) {
-            hash.expire_due(now, FIELDS_PER_SLICE, |field| gone.push(field.name.to_vec().into()));
+            hash.expire_due(now, most, |field| gone.push(field.name.to_vec().into()));
         }
         self.no_touch = no_touch;
         if gone.is_empty() {
-            return false;
+            return 0;
         }
         self.stats.expired_fields += gone.len() as u64;
         for field in &gone {
@@ -118,7 +163,7 @@ impl Keyspace {
         if !self.remove_if_empty(key) {
             self.index_fields(key);
         }
-        gone.len() >= FIELDS_PER_SLICE
+        gone.len()
     }
 }
 

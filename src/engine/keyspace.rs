@@ -183,6 +183,8 @@ pub struct Keyspace {
     pub rng: Rng,
     /// What happens to keys whose time has come.
     pub expiry: ExpiryMode,
+    /// The db in which the next slice of active expiry begins.
+    pub(super) next_to_expire: usize,
     /// Whether reads leave access clocks alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
     /// Counters.
@@ -211,6 +213,7 @@ impl Keyspace {
             effects: Effects::default(),
             walk: None,
             expiry: ExpiryMode::Delete,
+            next_to_expire: 0,
             no_touch: false,
             stats: KeyspaceStats::default(),
             garbage: Vec::new(),

@@ -82,7 +82,8 @@ pub struct Server {
     pub census: Census,
     /// Room for the requests read ahead.
     pub(super) batch: Batch,
-    /// A signal that is to end the process, and has not been followed yet: see [`Report::Terminate`](super::host::Report::Terminate).
+    /// A signal that is to end the process, and has not been followed yet: see
+    /// [`Report::Terminate`](super::host::Report::Terminate).
     pub termination: Option<(Option<bool>, bool)>,
     /// What clients wait for the host to do.
     pub awaited: Vec<(Ticket, Awaited)>,

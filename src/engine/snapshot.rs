@@ -1,11 +1,11 @@
 //! The snapshot walk: a point-in-time picture of all keys, taken in slices while commands go on.
 //!
-//! No fork. The walk visits every db in the order of its table's positions and turns each entry into RDB
-//! bytes, or into commands where the log is to have no snapshot in front. An entry that it has not reached is
-//! given to it by the keyspace door before it changes or goes, and marked; entries added after the cut are marked too; the walk passes marked entries over and takes
-//! the mark away. FLUSHALL hands the old table over. Large values are opened instead and walked in slices of
-//! their own (`slices.rs`). So the picture is exactly that of the cut, with
-//! bounded memory, and it works in a browser.
+//! No fork. The walk visits every db in the order of its table's positions and turns each entry into RDB bytes, or into
+//! commands where the log is to have no snapshot in front. An entry that it has not reached is given to it by the
+//! keyspace door before it changes or goes, and marked; entries added after the cut are marked too; the walk passes
+//! marked entries over and takes the mark away. FLUSHALL hands the old table over. Large values are opened instead and
+//! walked in slices of their own (`slices.rs`). So the picture is exactly that of the cut, with bounded memory, and it
+//! works in a browser.
 //!
 //! Not in slices: a string, and a value in packed form. Each is given whole, so a string of hundreds of megabytes
 //! keeps everybody waiting while it is compressed and summed: about 4 ms a megabyte that is not compressible, 12 of

@@ -17,6 +17,8 @@ const GIVE_BACK_BYTES: usize = 4 << 20;
 pub struct Clockwork {
     /// When the last round of periodic work was done.
     pub last_round: MonoTime,
+    /// When that was done last that is due once a period, however many rounds there are.
+    pub last_period: MonoTime,
     /// Work is left over: go on at once.
     pub busy: bool,
     /// The most memory in use since some was given back to the system, and when that may be done again.
@@ -69,7 +71,10 @@ impl Engine {
         self.settle_effects();
         // One that waited for a cancelled walk to end.
         self.start_wanted_snapshot();
-        self.periodic();
+        if self.server.now.mono >= self.next_period(self.server.clock.last_period) {
+            self.server.clock.last_period = self.server.now.mono;
+            self.periodic();
+        }
         self.server.stats.turns.round_nanos += (self.server.host.stopwatch_ns)().saturating_sub(began);
     }
 
@@ -79,7 +84,12 @@ impl Engine {
         if clock.busy || (!clock.stopped && !self.keyspace.garbage.is_empty()) {
             return clock.last_round;
         }
-        clock.last_round.plus_ms(1000 / u64::from(self.server.config.hz.clamp(1, 500)))
+        self.next_period(clock.last_round)
+    }
+
+    /// When the period ends that has begun then.
+    fn next_period(&self, began: MonoTime) -> MonoTime {
+        began.plus_ms(1000 / u64::from(self.server.config.hz.clamp(1, 500)))
     }
 
     fn answer_timeouts(&mut self) {
@@ -131,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// Once a round: rates, peaks, idle clients, soft limits, save points.
+    /// Once a period: rates, peaks, idle clients, soft limits, save points.
     fn periodic(&mut self) {
         let now = self.server.now;
         let memory = (self.server.host.used_memory)();

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::engine::Engine;
 use crate::engine::config::{self, Config};
 use crate::engine::host::{Ask, Refusal, Report, SnapshotKind};
 use crate::engine::time::Now;
@@ -17,23 +18,38 @@ use super::listen::{self, Listener};
 use super::log::{self, in_words};
 use super::process;
 use super::pump::Pump;
-use super::storage::disk;
+use super::storage::{Storage, disk};
+
+impl Storage {
+    /// Does what is asked of storage alone; gives back any other ask.
+    pub fn answer(&mut self, engine: &mut Engine, now: Now, ask: Ask) -> Option<Ask> {
+        match ask {
+            Ask::StartSnapshot { kind, at, at_once } => {
+                // That of a new base has begun already, where the stream was cut.
+                if kind == SnapshotKind::Rdb {
+                    self.begin_snapshot(engine, now, kind, at);
+                }
+                if at_once {
+                    self.store_at_once(engine, now);
+                }
+            }
+            Ask::CancelSnapshot => self.cancel_snapshot(),
+            Ask::Sync => self.ask_sync(engine, now),
+            Ask::DelayLog { micros } => self.log_delay = Duration::from_micros(micros),
+            other => return Some(other),
+        }
+        None
+    }
+}
 
 impl Pump {
     /// Does what is asked.
     pub(super) fn answer(&mut self, now: Now, ask: Ask) {
+        let Some(ask) = self.storage.answer(&mut self.engine, now, ask) else { return };
         match ask {
+            // Those were for storage.
+            Ask::StartSnapshot { .. } | Ask::CancelSnapshot | Ask::Sync | Ask::DelayLog { .. } => {}
             Ask::Log { level, text } => log::write(level, &text),
-            Ask::StartSnapshot { kind, at, at_once } => {
-                // That of a new base has begun already, where the stream was cut.
-                if kind == SnapshotKind::Rdb {
-                    self.storage.begin_snapshot(&mut self.engine, now, kind, at);
-                }
-                if at_once {
-                    self.storage.store_at_once(&mut self.engine, now);
-                }
-            }
-            Ask::CancelSnapshot => self.storage.cancel_snapshot(),
             Ask::Configure { ticket, changes } => {
                 let result = self.configure(now, &changes);
                 let failed = result.is_err();
@@ -52,9 +68,7 @@ impl Pump {
                 super::memory::give_back();
                 Ok(())
             }),
-            Ask::Sync => self.storage.ask_sync(&mut self.engine, now),
             Ask::Reload { ticket, kind, flush } => self.reload(now, ticket, kind, flush),
-            Ask::DelayLog { micros } => self.storage.log_delay = Duration::from_micros(micros),
             Ask::Stall { micros } => std::thread::sleep(Duration::from_micros(micros)),
             Ask::Exit => self.exit = Some(std::process::ExitCode::SUCCESS),
         }

@@ -1,8 +1,9 @@
 //! CRC-64 as RDB files and DUMP payloads use it: polynomial of Jones, reflected, starting at 0.
 //!
-//! It sums chunks of any size one after another and reads eight bytes at a step ("slicing by 8"). Each step
-//! waits for the one before, so long chunks are cut into four lanes that are summed side by side: more than
-//! twice as fast, and a load of small keys spends a tenth of its time here, not a quarter. It is a guard against accidents, not against forgers. Redis' counterpart: `crc64.c`.
+//! It sums chunks of any size one after another and reads eight bytes at a step ("slicing by 8"). Each step waits for
+//! the one before, so long chunks are cut into four lanes that are summed side by side: more than twice as fast, and a
+//! load of small keys spends a tenth of its time here, not a quarter. It is a guard against accidents, not against
+//! forgers. Redis' counterpart: `crc64.c`.
 
 /// The polynomial, its bits in the order the sum uses them.
 const POLYNOMIAL: u64 = 0x95AC_9329_AC4B_C9B5;

@@ -1,9 +1,10 @@
 //! The hash type: fields with values, and perhaps an expiry time for each field.
 //!
-//! A hash is packed (a block of pairs, or a listpack of triples once a field had an expiry time) or large (a
-//! table); a packed one without expiry times is a single allocation, and the hash itself a single pointer. It does not know its limits (they come with each call that may convert), and it never
-//! converts back. It knows no clock either: fields whose time has come stay until `expire_due` takes
-//! them out, and every reading method shows them unless its name says `live`.
+//! A hash is packed (a block of pairs, or a listpack of triples once a field had an expiry time) or large (a table); a
+//! packed one without expiry times is a single allocation, and the hash itself a single pointer. It does not know its
+//! limits (they come with each call that may convert), and it never converts back. It knows no clock either: fields
+//! whose time has come stay until `expire_due` takes them out, and every reading method shows them unless its name says
+//! `live`.
 //!
 //! A field with expiry time `t` is alive at `now` as long as `now <= t`, as keys are.
 //!

@@ -1,9 +1,9 @@
 //! The hash table behind the keyspace and every large collection: Redis' `dict`, Valkey's `hashtable`.
 //!
-//! It is a linear hash table of cache-line buckets. A bucket holds seven entries of eight bytes or nine of
-//! six, and a tag byte for each; inserting past the load limit splits one bucket in two, removing below the low limit merges
-//! two into one, and nothing else ever moves: each operation does bounded work at any size, the load
-//! is steady, and there is neither a "rehashing" state nor a second table.
+//! It is a linear hash table of cache-line buckets. A bucket holds seven entries of eight bytes or nine of six, and a
+//! tag byte for each; inserting past the load limit splits one bucket in two, removing below the low limit merges two
+//! into one, and nothing else ever moves: each operation does bounded work at any size, the load is steady, and there
+//! is neither a "rehashing" state nor a second table.
 //!
 //! It is deliberately not a map: it neither hashes nor compares. The caller passes the hash, an
 //! equality test, and a function that recomputes an entry's hash (entries do not store theirs).

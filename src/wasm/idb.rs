@@ -149,18 +149,22 @@ pub fn store(transaction: &IdbTransaction, name: &str) -> Result<IdbObjectStore,
     Ok(transaction.object_store(name)?)
 }
 
-/// What a request brings.
+/// What a request brings. Call it before the request can end: the promise listens from here on.
 ///
 /// # Errors
 /// It failed; so will its transaction.
-pub async fn result(request: &IdbRequest) -> Result<JsValue, Failure> {
+pub fn result(request: &IdbRequest) -> impl Future<Output = Result<JsValue, Failure>> + use<> {
     let promise = Promise::new(&mut |resolve: Function, reject: Function| {
         request.set_onsuccess(Some(&resolve));
         request.set_onerror(Some(&reject));
     });
-    match JsFuture::from(promise).await {
-        Ok(_) => Ok(request.result()?),
-        Err(_) => Err(Failure::from(request.error().ok().flatten())),
+    let request = request.clone();
+    let result = JsFuture::from(promise);
+    async move {
+        match result.await {
+            Ok(_) => Ok(request.result()?),
+            Err(_) => Err(Failure::from(request.error().ok().flatten())),
+        }
     }
 }
 

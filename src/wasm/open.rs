@@ -23,8 +23,7 @@ use super::idb::{self, Durability};
 use super::record::{Chain, Fault, Manifest, ManifestFault};
 use super::store::{MANIFEST, OWNER, RESTED, Store, ended};
 
-/// Records of the log, and parts of the base, fetched at once. The page cannot go on while they are handed over, and
-/// parts are large.
+/// Records of the log, and parts of the base, on their way at once: all of them take memory, and parts are large.
 const BATCH: u32 = 32;
 const BATCH_OF_PARTS: u32 = 4;
 
@@ -253,11 +252,11 @@ async fn load_base(database: &IdbDatabase, manifest: &Manifest, engine: &mut Eng
         let records = fetch(database, idb::BASE, &range, BATCH_OF_PARTS).await?;
         let Some((last, _)) = records.last() else { return Err(damaged("parts of its base are missing")) };
         range = idb::from_key(last, true)?;
-        for (key, record) in records.iter().take((manifest.base_parts - chain.sequence) as usize) {
-            let Some((generation, part)) = idb::split_key(key) else {
+        for (key, record) in records.into_iter().take((manifest.base_parts - chain.sequence) as usize) {
+            let Some((generation, part)) = idb::split_key(&key) else {
                 return Err(damaged("a key of its base is none"));
             };
-            let record = idb::bytes(record);
+            let record = idb::bytes(&record.await?);
             let payload = chain.verify(generation, part, &record).map_err(|fault| match fault {
                 Fault::Newer { format } => newer(format),
                 fault => damaged(&format!("part {part} of its base: {fault}")),
@@ -274,20 +273,19 @@ async fn load_base(database: &IdbDatabase, manifest: &Manifest, engine: &mut Eng
     engine.end_file().map_err(|error| damaged(&format!("its base: {error}")))
 }
 
-/// The next keys and records of a range.
+/// The next keys of a range, and their records, which come one by one: the page cannot go on while one is handed over,
+/// but between two of them.
 async fn fetch(
     database: &IdbDatabase,
     store: &str,
     range: &JsValue,
     batch: u32,
-) -> Result<Vec<(JsValue, JsValue)>, Failure> {
+) -> Result<Vec<(JsValue, impl Future<Output = Result<JsValue, Failure>> + use<>)>, Failure> {
     let transaction = idb::read(database, &[store])?;
     let store = idb::store(&transaction, store)?;
-    let keys = store.get_all_keys_with_key_and_limit(range, batch)?;
-    let values = store.get_all_with_key_and_limit(range, batch)?;
-    let keys: Array = idb::result(&keys).await?.unchecked_into();
-    let values: Array = idb::result(&values).await?.unchecked_into();
-    Ok(keys.iter().zip(values.iter()).collect())
+    let keys = idb::result(&store.get_all_keys_with_key_and_limit(range, batch)?).await?;
+    let keys: Array = keys.unchecked_into();
+    keys.iter().map(|key| store.get(&key).map(|record| (key, idb::result(&record))).map_err(Failure::from)).collect()
 }
 
 /// Where a record of the run that is being loaded lies.
@@ -316,9 +314,9 @@ impl Log<'_> {
             let records = fetch(self.database, idb::INCR, &range, BATCH).await?;
             let Some((last, _)) = records.last() else { break };
             range = idb::from_key(last, true)?;
-            for (key, record) in &records {
-                if let Err(fault) = self.take(key, &idb::bytes(record), &mut slices).await? {
-                    return self.cut(key, &fault, damage).await;
+            for (key, record) in records {
+                if let Err(fault) = self.take(&key, &idb::bytes(&record.await?), &mut slices).await? {
+                    return self.cut(&key, &fault, damage).await;
                 }
             }
         }

@@ -8,18 +8,7 @@ use super::home::State;
 /// The status of an open database.
 pub fn text(state: &State) -> String {
     let Some(store) = &state.store else {
-        return object(&[
-            ("storage", quote("memory")),
-            ("name", quote("")),
-            ("durable", "false".into()),
-            ("pendingBytes", "0".into()),
-            ("generation", "0".into()),
-            ("baseBytes", "0".into()),
-            ("incrBytes", "0".into()),
-            ("lastError", optional(state.unavailable.as_deref())),
-            ("recovered", "null".into()),
-            ("fsync", quote("no")),
-        ]);
+        return unstored(state.unavailable.as_deref());
     };
     let fsync = match store.policy {
         AppendFsync::Always => "always",
@@ -46,6 +35,11 @@ pub fn ended() -> String {
         Some(panic) => format!("the engine stopped: {panic}"),
         None => "the database is closed".to_owned(),
     };
+    unstored(Some(&reason))
+}
+
+/// The status where nothing is stored, and why, if there is a reason.
+fn unstored(reason: Option<&str>) -> String {
     object(&[
         ("storage", quote("memory")),
         ("name", quote("")),
@@ -54,7 +48,7 @@ pub fn ended() -> String {
         ("generation", "0".into()),
         ("baseBytes", "0".into()),
         ("incrBytes", "0".into()),
-        ("lastError", quote(&reason)),
+        ("lastError", optional(reason)),
         ("recovered", "null".into()),
         ("fsync", quote("no")),
     ])

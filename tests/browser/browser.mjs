@@ -6,6 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after, afterEach, before } from "node:test";
 import { serve } from "../../www/playground/serve.mjs";
 
 const require = createRequire(new URL("../../www/package/package.json", import.meta.url));
@@ -83,6 +84,33 @@ export async function launch({ profile, url }) {
       await session.send("Browser.close").catch(() => {});
       await exited;
       assert.deepEqual(errors.map(String), []);
+    },
+  };
+}
+
+/**
+ * The browser of a test file: it starts before the tests and ends after them, and none of them leaves a page open, unless
+ * `pagesStay` from one to the next.
+ */
+export function testBrowser({ pagesStay = false } = {}) {
+  let place;
+  let browser;
+  before(async () => {
+    place = await site();
+    browser = await launch(place);
+  });
+  if (!pagesStay) afterEach(() => browser?.closePages());
+  after(async () => {
+    await browser?.close();
+    await place?.close();
+  });
+  return {
+    open: (...args) => browser.open(...args),
+    get context() {
+      return browser.context;
+    },
+    get url() {
+      return place.url;
     },
   };
 }

@@ -1,19 +1,12 @@
 // The npm package's own interface, inside a page.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, site } from "./browser.mjs";
+import { before, test } from "node:test";
+import { testBrowser } from "./browser.mjs";
 
-let place;
-let browser;
+const browser = testBrowser({ pagesStay: true });
 let page;
 before(async () => {
-  place = await site();
-  browser = await launch(place);
   page = await browser.open("?memory");
-});
-after(async () => {
-  await browser?.close();
-  await place?.close();
 });
 
 test("decodes replies to JavaScript values", async () => {

@@ -1,20 +1,10 @@
 // Records flipped, dropped and swapped, one after the other; room that ends in the middle of a rewrite, by the browser's
 // own tools; and the events that tell of it.
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { launch, site } from "./browser.mjs";
+import { test } from "node:test";
+import { launch, site, testBrowser } from "./browser.mjs";
 
-let place;
-let browser;
-before(async () => {
-  place = await site();
-  browser = await launch(place);
-});
-afterEach(() => browser?.closePages());
-after(async () => {
-  await browser?.close();
-  await place?.close();
-});
+const browser = testBrowser();
 
 /** Runs in the page: stores a database, spoils it in every way, and says what becomes of each. */
 async function spoil([store, count]) {

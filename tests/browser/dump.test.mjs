@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, afterEach, before, test } from "node:test";
-import { call, launch, ready, site, stored } from "./browser.mjs";
+import { after, before, test } from "node:test";
+import { call, ready, stored, testBrowser } from "./browser.mjs";
 import { server, start } from "./servers.mjs";
 
 const EXPIRES_MS = Date.now() + 86_400_000;
@@ -19,26 +19,18 @@ const DATA = [
   ["SELECT", 3], ["SET", "elsewhere", "3"], ["SELECT", 0],
 ];
 
-let place;
-let browser;
+const browser = testBrowser();
 let redis;
 let dump;
 let digest;
 before(async () => {
-  place = await site();
-  browser = await launch(place);
   redis = await start(server("HAVERSACK_REDIS8"));
   for (const args of DATA) await redis.call(args);
   digest = await redis.call(["DEBUG", "DIGEST"]);
   await redis.call(["SAVE"]);
   dump = await readFile(join(redis.dir, "dump.rdb"));
 });
-afterEach(() => browser?.closePages());
-after(async () => {
-  await browser?.close();
-  await redis?.stop();
-  await place?.close();
-});
+after(() => redis?.stop());
 
 /** Imports bytes in the page: the number of keys, or the error's name and message. */
 const importRdb = (page, bytes) =>

@@ -1,25 +1,15 @@
 // A page stays responsive while the engine works on much: rewrites, exports, imports and loading go in slices.
 // HAVERSACK_PAUSES_FULL=1 takes 200,000 keys and a hash of 500,000 fields, and prints what it measures.
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { launch, site } from "./browser.mjs";
+import { test } from "node:test";
+import { testBrowser } from "./browser.mjs";
 
 const FULL = process.env.HAVERSACK_PAUSES_FULL === "1";
 const [KEYS, FIELDS] = FULL ? [200_000, 500_000] : [20_000, 100_000];
 /** A slice is 4 ms; the tables' growth and other work on the machine count too. In one piece each takes many times as long. */
 const LIMIT_MS = FULL ? 250 : 80;
 
-let place;
-let browser;
-before(async () => {
-  place = await site();
-  browser = await launch(place);
-});
-afterEach(() => browser?.closePages());
-after(async () => {
-  await browser?.close();
-  await place?.close();
-});
+const browser = testBrowser();
 
 /** Runs in the page. */
 async function measure([keys, fields]) {

@@ -1,19 +1,9 @@
 // The playground as its visitors meet it.
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { call, command, launch, ready, replies, site, stored } from "./browser.mjs";
+import { test } from "node:test";
+import { call, command, ready, replies, stored, testBrowser } from "./browser.mjs";
 
-let place;
-let browser;
-before(async () => {
-  place = await site();
-  browser = await launch(place);
-});
-afterEach(() => browser?.closePages());
-after(async () => {
-  await browser?.close();
-  await place?.close();
-});
+const browser = testBrowser();
 
 test("runs commands and prints their replies as redis-cli does", async () => {
   const page = await browser.open("?db=print");
@@ -140,10 +130,10 @@ test("talks to nobody but the server of its own files", async () => {
   const page = await browser.context.newPage();
   const hosts = new Set();
   page.on("request", (request) => hosts.add(new URL(request.url()).origin));
-  await page.goto(place.url);
+  await page.goto(browser.url);
   await ready(page);
   await command(page, "PING");
-  assert.deepEqual([...hosts], [new URL(place.url).origin]);
+  assert.deepEqual([...hosts], [new URL(browser.url).origin]);
 });
 
 test("fits a phone", async () => {

@@ -2,20 +2,10 @@
 // Each test looks into the database with the browser's own interface, or breaks it there.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, afterEach, before, test } from "node:test";
-import { call, launch, site, stored } from "./browser.mjs";
+import { test } from "node:test";
+import { call, launch, site, stored, testBrowser } from "./browser.mjs";
 
-let place;
-let browser;
-before(async () => {
-  place = await site();
-  browser = await launch(place);
-});
-afterEach(() => browser?.closePages());
-after(async () => {
-  await browser?.close();
-  await place?.close();
-});
+const browser = testBrowser();
 
 /** Opens the package in a page without a database of its own; `idb` helps to look into IndexedDB. */
 async function blank() {

@@ -1,23 +1,16 @@
 // All transcripts, against the engine inside a page: every section in a database of its own.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { launch, site } from "./browser.mjs";
+import { testBrowser } from "./browser.mjs";
 import { sections } from "./transcripts.mjs";
 
-let place;
-let browser;
+const browser = testBrowser({ pagesStay: true });
 let page;
 before(async () => {
-  place = await site();
-  browser = await launch(place);
   page = await browser.open("?memory");
   const path = fileURLToPath(new URL("runner.mjs", import.meta.url));
   await page.route("**/runner.mjs", (route) => route.fulfill({ path, contentType: "text/javascript" }));
-});
-after(async () => {
-  await browser?.close();
-  await place?.close();
 });
 
 test("the notation is that of the other runner", async () => {

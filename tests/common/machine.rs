@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use haversack::engine::client::{ClientId, Peer};
 use haversack::engine::config::{Allowed, Config};
-use haversack::engine::host::{Ask, Host, Report, SnapshotKind};
+use haversack::engine::host::{Host, Report};
 use haversack::engine::rng::Rng;
 use haversack::engine::time::{MonoTime, Now, WallTime};
 use haversack::engine::{Engine, Outbox};
@@ -220,7 +220,9 @@ impl Machine {
         }
         outbox.append.clear();
         for ask in outbox.asks.drain(..) {
-            self.answer(now, ask);
+            if let Some(other) = self.storage.answer(&mut self.engine, now, ask) {
+                super::answer(&mut self.engine, now, other);
+            }
         }
         self.release();
         let hold = self.storage.holds();
@@ -236,22 +238,6 @@ impl Machine {
         outbox.drops.clear();
         self.note();
         asked
-    }
-
-    fn answer(&mut self, now: Now, ask: Ask) {
-        match ask {
-            Ask::StartSnapshot { kind, at, at_once } => {
-                if kind == SnapshotKind::Rdb {
-                    self.storage.begin_snapshot(&mut self.engine, now, kind, at);
-                }
-                if at_once {
-                    self.storage.store_at_once(&mut self.engine, now);
-                }
-            }
-            Ask::CancelSnapshot => self.storage.cancel_snapshot(),
-            Ask::Sync => self.storage.ask_sync(&mut self.engine, now),
-            other => super::answer(&mut self.engine, now, other),
-        }
     }
 
     fn release(&mut self) {

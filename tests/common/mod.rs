@@ -7,7 +7,7 @@ pub mod machine;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,25 @@ pub fn fresh_folder(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).expect("a folder below the build folder");
     path
+}
+
+/// A fresh folder with a copy of this snapshot.
+pub fn folder_with_snapshot(from: &Path) -> PathBuf {
+    let folder = fresh_folder("snapshot");
+    std::fs::copy(from, folder.join("dump.rdb")).expect("a snapshot to copy");
+    folder
+}
+
+/// A fresh folder with a copy of the log that is in the folder `from`.
+pub fn folder_with_log(from: &Path) -> PathBuf {
+    let folder = fresh_folder("log");
+    let to = folder.join("appendonlydir");
+    std::fs::create_dir(&to).expect("a new folder");
+    for entry in std::fs::read_dir(from.join("appendonlydir")).expect("a log to copy") {
+        let entry = entry.expect("a folder that can be read");
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a file to copy");
+    }
+    folder
 }
 
 /// The path of a real server or tool that `pkg-scripts/servers` installs.

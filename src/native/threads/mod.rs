@@ -31,12 +31,13 @@
 //! | **all** | **9068** | **787** | **295** |
 //! | of it only the engine can do | 8 % | 29 % | 50 % |
 //!
-//! A hop costs more than any of these stages: two threads wake each other, 4 to 5 µs of processor time for one piece
-//! of input and its replies (measured with a version that always hopped: 134 → 79 thousand requests per CPU-second
-//! at pipeline 1, 1.82 → 1.26 million at 16). That is a dozen small commands. Hence the room: an io thread with little
-//! in its hands goes to the engine itself, for the price of a free lock, and is then what `io-threads 1` is; a hop is made from [`io::WORTH_A_WAKE`] requests on, or when two threads want the engine at once, which is when there
-//! is something to gain; with one or two cores only in the latter case (with clients on the same two cores,
-//! hopping lost 5 % at 64 requests in a pipeline). Then its cost is spread over hundreds of requests, and while the main thread is busy nobody
+//! A hop costs more than any of these stages: two threads wake each other, 4 to 5 µs of processor time for one piece of
+//! input and its replies (measured with a version that always hopped: 134 → 79 thousand requests per CPU-second at
+//! pipeline 1, 1.82 → 1.26 million at 16). That is a dozen small commands. Hence the room: an io thread with little in
+//! its hands goes to the engine itself, for the price of a free lock, and is then what `io-threads 1` is; a hop is made
+//! from [`io::WORTH_A_WAKE`] requests on, or when two threads want the engine at once, which is when there is something
+//! to gain; with one or two cores only in the latter case (with clients on the same two cores, hopping lost 5 % at 64
+//! requests in a pipeline). Then its cost is spread over hundreds of requests, and while the main thread is busy nobody
 //! makes a system call to wake it at all. With it the table's sums are 8.6 µs and 775 ns with `io-threads 2`: nothing
 //! is lost.
 //!
