@@ -130,12 +130,13 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
     };
     let mut stuck = false;
     while !stuck && steps > 0 && over(server) {
-        steps -= 1;
         // What was unlinked but not freed yet still counts: more victims would be too many.
         if !keys.garbage.is_empty() {
             keys.free_slice();
+            steps = steps.saturating_sub(STEPS_PER_FREE_SLICE);
             continue;
         }
+        steps -= 1;
         let Some((db, key)) = keys.choose_victim(samples) else {
             stuck = true;
             continue;
@@ -154,8 +155,11 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
     !stuck || !over
 }
 
-/// Victims, or slices of what is being freed, per unit of `maxmemory-eviction-tenacity`.
-const STEPS_PER_TENACITY: u64 = 64;
+/// Victims per unit of `maxmemory-eviction-tenacity`.
+const STEPS_PER_TENACITY: u64 = 10;
+
+/// A slice of what is being freed takes as long as so many victims.
+const STEPS_PER_FREE_SLICE: u64 = 32;
 
 impl Keyspace {
     /// The best of a few random keys of all dbs, by the policy.

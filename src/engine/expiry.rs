@@ -8,6 +8,7 @@
 use super::config::NotifyFlags;
 use super::entry::ValueRef;
 use super::keyspace::{ExpiryMode, Keyspace, Ticket, ticket};
+use crate::types::table::Table;
 
 /// Keys or fields that one slice deletes at most, all dbs together: some hundred microseconds.
 const DELETED_PER_SLICE: usize = 256;
@@ -111,12 +112,16 @@ impl Keyspace {
         let now = self.now_ms();
         let mut done = Done::default();
         // Once around at most; an empty bucket costs a step as well.
-        let mut steps = budget.min(self.dbs[self.db].field_expires.buckets());
-        while steps > 0 && done.looked_at + done.deleted < budget {
-            steps -= 1;
+        for _ in 0..budget.min(self.dbs[self.db].field_expires.buckets()) {
+            if done.looked_at + done.deleted >= budget {
+                break;
+            }
             let db = &mut self.dbs[self.db];
+            if db.field_expires.is_empty() {
+                break;
+            }
             let (before, mut tickets) = (db.field_expire_cursor, Vec::new());
-            db.field_expire_cursor = db.field_expires.scan(before, |t| t.get(), |t| tickets.push(*t));
+            next_bucket(&db.field_expires, &mut db.field_expire_cursor, &mut tickets);
             for wanted in tickets {
                 done.looked_at += 1;
                 let Some(key) = self.hash_with_due_fields(wanted, now) else { continue };
@@ -135,9 +140,8 @@ impl Keyspace {
 
     /// The key that a ticket stands for, if its hash has fields that are due.
     fn hash_with_due_fields(&self, wanted: Ticket, now: i64) -> Option<Box<[u8]>> {
-        let is_wanted = |e: &super::entry::Entry| {
-            matches!(e.value(), ValueRef::Hash(_)) && ticket(self.hash(e.key())) == wanted
-        };
+        let is_wanted =
+            |e: &super::entry::Entry| matches!(e.value(), ValueRef::Hash(_)) && ticket(self.hash(e.key())) == wanted;
         let entry = self.dbs[self.db].table.find(wanted.get(), is_wanted)?;
         let ValueRef::Hash(hash) = entry.value() else { return None };
         hash.min_expiry().is_some_and(|at| at < now).then(|| entry.key().into())
@@ -168,14 +172,102 @@ impl Keyspace {
 }
 
 /// The next tickets of an index, about `budget`, going around.
-fn sample(index: &crate::types::table::Table<Ticket>, cursor: &mut u64, budget: usize) -> Vec<Ticket> {
+fn sample(index: &Table<Ticket>, cursor: &mut usize, budget: usize) -> Vec<Ticket> {
     let mut tickets = Vec::new();
     // An empty bucket costs a step as well.
-    for _ in 0..budget {
-        *cursor = index.scan(*cursor, |t| t.get(), |t| tickets.push(*t));
-        if tickets.len() >= budget || *cursor == 0 {
+    for _ in 0..budget.min(index.buckets()) {
+        next_bucket(index, cursor, &mut tickets);
+        if tickets.len() >= budget {
             break;
         }
     }
     tickets
+}
+
+/// Adds the tickets of the next bucket of an index that is not empty, from the last one down: see
+/// [`Table::visit_bucket`].
+fn next_bucket(index: &Table<Ticket>, cursor: &mut usize, tickets: &mut Vec<Ticket>) {
+    if *cursor == 0 || *cursor > index.buckets() {
+        *cursor = index.buckets();
+    }
+    *cursor -= 1;
+    index.visit_bucket(*cursor, |t| tickets.push(*t));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+    use crate::engine::client::Peer;
+    use crate::engine::config::Config;
+    use crate::engine::host::Host;
+    use crate::engine::time::{MonoTime, Now, WallTime};
+
+    fn at(ms: u64) -> Now {
+        Now { mono: MonoTime::from_ms(ms), wall: WallTime::from_ms(ms as i64) }
+    }
+
+    /// In each of 16 dbs: 300 keys, a hash of 700 fields and 50 small hashes, all of which expire at 1000; 20 keys later.
+    fn engine() -> Engine {
+        let mut engine = Engine::new(Config::default(), Host::default(), 7, at(0));
+        let id = engine.connect(at(0), Peer { local: true, ..Peer::default() });
+        let mut requests = String::new();
+        for db in 0..16 {
+            requests += &format!("SELECT {db}\r\n");
+            (0..300).for_each(|n| requests += &format!("SET key:{n} v PXAT 1000\r\n"));
+            (0..20).for_each(|n| requests += &format!("SET later:{n} v PXAT 1000000\r\n"));
+            (0..700).for_each(|n| requests += &format!("HSETEX large PXAT 1000 FIELDS 1 f{n} v\r\n"));
+            (0..50).for_each(|n| requests += &format!("HSETEX small:{n} PXAT 1000 FIELDS 2 a v b v\r\n"));
+        }
+        engine.receive(at(0), id, requests.as_bytes());
+        engine.keyspace.now = at(2000);
+        engine
+    }
+
+    #[test]
+    fn a_slice_is_bounded_whatever_is_due_and_all_of_it_goes() {
+        let mut engine = engine();
+        let keys = &mut engine.keyspace;
+        let deleted = |keys: &Keyspace| keys.stats.expired + keys.stats.expired_fields;
+        let (mut slices, mut before) = (1, 0);
+        while keys.expire_slice(1) {
+            let gone = deleted(keys) - before;
+            // A bucket is looked at as a whole.
+            assert!(gone <= DELETED_PER_SLICE as u64 + 32, "{gone}");
+            before += gone;
+            slices += 1;
+            assert!(slices < 1000);
+        }
+        // What is left is too little to go on at once for; the next periods see to it.
+        for _ in 0..40 {
+            keys.expire_slice(1);
+        }
+        assert_eq!((keys.stats.expired, keys.stats.expired_fields), (16 * 300, 16 * (700 + 100)));
+        assert!(keys.dbs.iter().all(|db| db.table.len() == 20 && db.field_expires.is_empty()));
+    }
+
+    #[test]
+    fn dbs_take_turns() {
+        let mut engine = engine();
+        let keys = &mut engine.keyspace;
+        for _ in 0..16 {
+            keys.expire_slice(1);
+        }
+        let left: Vec<usize> = keys.dbs.iter().map(|db| db.table.len()).collect();
+        assert!(left.iter().all(|left| *left < 371), "{left:?}");
+    }
+
+    #[test]
+    fn more_effort_leaves_less() {
+        let mut engine = Engine::new(Config::default(), Host::default(), 7, at(0));
+        let id = engine.connect(at(0), Peer { local: true, ..Peer::default() });
+        let mut requests = String::new();
+        // Five in a hundred are due.
+        (0..2000)
+            .for_each(|n| requests += &format!("SET key:{n} v PXAT {}\r\n", if n % 20 == 0 { 1000 } else { 9000 }));
+        engine.receive(at(0), id, requests.as_bytes());
+        engine.keyspace.now = at(2000);
+        assert!(!engine.keyspace.expire_slice(1));
+        assert!(engine.keyspace.expire_slice(10));
+    }
 }

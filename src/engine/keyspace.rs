@@ -51,10 +51,10 @@ pub struct Db {
     pub awaited: Map<Box<[u8]>, usize>,
     /// Moving average of the TTLs that active expiry has seen, in milliseconds.
     pub avg_ttl_ms: i64,
-    /// Where active expiry goes on in `expires`.
-    pub expire_cursor: u64,
-    /// Where active expiry goes on in `field_expires`.
-    pub field_expire_cursor: u64,
+    /// Where active expiry goes on in `expires`: below the bucket with this number.
+    pub expire_cursor: usize,
+    /// Where active expiry goes on in `field_expires`: below the bucket with this number.
+    pub field_expire_cursor: usize,
     /// Where the snapshot walk stands in this db.
     pub walk: DbWalk,
 }

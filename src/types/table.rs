@@ -592,6 +592,16 @@ impl<T> Table<T> {
         self.after(bucket)
     }
 
+    /// Visits the entries of the bucket with this number, below [`buckets`](Self::buckets).
+    ///
+    /// For deleting many: whoever goes from the last bucket down leaves a table that shrinks with what is left of it.
+    /// In the order of cursors, in which what is left lies ever closer together, a million entries end in chains of
+    /// thousands.
+    pub fn visit_bucket<'a>(&'a self, bucket: usize, f: impl FnMut(&'a T)) {
+        assert!(bucket < self.buckets);
+        self.chain(bucket).for_each(f);
+    }
+
     /// The cursor behind a bucket; 0 behind the last.
     fn after(&self, bucket: usize) -> u64 {
         let Some(range) = 1u64.checked_shl(64 - self.depth(bucket)) else {

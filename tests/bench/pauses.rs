@@ -1,9 +1,9 @@
 //! How long anybody is kept waiting: `pkg-scripts/bench pauses`.
 //!
-//! Keys come and go by the million at full speed, large collections are thrown away, and a million keys expire in
-//! one second. What each command took inside the engine is the server's own histogram (`latency-tracking`), what a
-//! turn of its loop took is `eventloop_duration_max`, and a client that sends PING each millisecond tells what can be
-//! felt outside; it feels the system's scheduler, too.
+//! Keys come and go by the million at full speed, large collections are thrown away, a million keys expire in one
+//! moment, then a million fields of one hash, and half of all keys are evicted. What each command took inside the
+//! engine is the server's own histogram (`latency-tracking`), what a turn of its loop took is `eventloop_duration_max`,
+//! and a client that sends PING each millisecond tells what can be felt outside; it feels the system's scheduler, too.
 
 use std::time::{Duration, Instant};
 
@@ -22,10 +22,14 @@ pub const HEADING: &str = "## Pauses";
 const KEYS: u64 = 10_000_000;
 /// Elements of a collection at 100 %.
 const ELEMENTS: u64 = 5_000_000;
-/// Keys that expire together at 100 %.
+/// Keys that expire together at 100 %, and fields of one hash.
 const EXPIRING: u64 = 1_000_000;
+/// Keys half of which are evicted at 100 %.
+const EVICTED: u64 = 2_000_000;
 /// Elements that one command brings.
 const AT_ONCE: u64 = 100;
+/// Keys and fields that are to expire must be there within this time.
+const FILLING_MS: u64 = 15_000;
 /// Until then it must be over.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -72,28 +76,72 @@ pub fn measure(percent: u64, cores: Cores) -> Result<String, String> {
         client.ask(&["FLUSHALL", "ASYNC"])?;
         freed(server, kept)
     })?;
-    let at = seconds_ahead(20)?;
-    for n in 0..expiring {
-        bench.client.pipe(&[b"SET", key(n).as_bytes(), b"value", b"PXAT", at.as_bytes()])?;
-    }
-    bench.client.finish()?;
-    bench.phase(format!("{expiring} keys expire in one moment"), "ping", |client, _| {
-        let began = Instant::now();
-        while client.ask(&["DBSIZE"])? != Value::Int(0) {
-            if began.elapsed() > PATIENCE {
-                return Err("the keys do not expire".to_owned());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    })?;
+    expire(&mut bench, expiring)?;
+    evict(&mut bench, of(EVICTED))?;
     Ok(section(&bench.phases))
 }
 
-/// A moment so many seconds from now, in milliseconds since the Unix epoch.
-fn seconds_ahead(seconds: u64) -> Result<String, String> {
+/// Keys that expire all at once, and fields: 0.1 s after the phase begins.
+fn expire(bench: &mut Bench, count: u64) -> Result<(), String> {
+    let moment = || now_ms().map(|now| (now + FILLING_MS, (now + FILLING_MS).to_string()));
+    let (at_ms, at) = moment()?;
+    for n in 0..count {
+        bench.client.pipe(&[b"SET", key(n).as_bytes(), b"value", b"PXAT", at.as_bytes()])?;
+    }
+    bench.client.finish()?;
+    wait_for(at_ms)?;
+    bench.phase(format!("{count} keys expire in one moment"), "ping", |client, _| {
+        until(|| Ok(client.ask(&["DBSIZE"])? == Value::Int(0)), "the keys do not expire")
+    })?;
+    let (at_ms, at) = moment()?;
+    let at_once = AT_ONCE.to_string();
+    for start in (0..count).step_by(AT_ONCE as usize) {
+        let mut words = ["HSETEX", "c", "PXAT", &at, "FIELDS", &at_once].map(str::to_owned).to_vec();
+        (start..start + AT_ONCE).for_each(|n| words.extend([key(n), "value".to_owned()]));
+        bench.client.pipe(&words.iter().map(String::as_bytes).collect::<Vec<_>>())?;
+    }
+    bench.client.finish()?;
+    wait_for(at_ms)?;
+    bench.phase(format!("{count} fields of a hash expire in one moment"), "ping", |client, _| {
+        until(|| Ok(client.ask(&["EXISTS", "c"])? == Value::Int(0)), "the fields do not expire")
+    })
+}
+
+/// Half of all keys have to go.
+fn evict(bench: &mut Bench, count: u64) -> Result<(), String> {
+    let mut rng = Rng::new(11);
+    (0..count).try_for_each(|n| bench.client.pipe(&[b"SET", key(n).as_bytes(), value(&mut rng).as_bytes()]))?;
+    bench.client.finish()?;
+    let limit = bench.used_bytes()? / 2;
+    bench.phase(format!("half of {count} keys are evicted"), "config|set", |client, server| {
+        client.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", &limit.to_string()])?;
+        until(|| Ok(used_bytes(server)? <= limit + (1 << 20)), "the keys are not evicted")
+    })
+}
+
+/// Waits for something.
+fn until(mut holds: impl FnMut() -> Result<bool, String>, failure: &str) -> Result<(), String> {
+    let began = Instant::now();
+    while !holds()? {
+        if began.elapsed() > PATIENCE {
+            return Err(failure.to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> Result<u64, String> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_err(|error| error.to_string())?;
-    Ok((now.as_millis() as u64 + seconds * 1000).to_string())
+    Ok(now.as_millis() as u64)
+}
+
+/// Waits until it is nearly time.
+fn wait_for(at_ms: u64) -> Result<(), String> {
+    let left_ms = at_ms.checked_sub(now_ms()? + 100).ok_or("it took too long to fill the server")?;
+    std::thread::sleep(Duration::from_millis(left_ms));
+    Ok(())
 }
 
 /// A collection of so many elements under the key `c`.
@@ -115,14 +163,7 @@ fn fill(client: &mut Client, add: &str, elements: u64) -> Result<(), String> {
 
 /// Waits until most of the memory is free again.
 fn freed(server: &Server, before: u64) -> Result<(), String> {
-    let began = Instant::now();
-    while used_bytes(server)? > before / 8 + (8 << 20) {
-        if began.elapsed() > PATIENCE {
-            return Err("the memory is not given back".to_owned());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+    until(|| Ok(used_bytes(server)? <= before / 8 + (8 << 20)), "the memory is not given back")
 }
 
 fn used_bytes(server: &Server) -> Result<u64, String> {

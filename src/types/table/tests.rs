@@ -413,3 +413,37 @@ fn a_reserved_table_fills_without_splits_and_settles() {
     none.settle();
     assert!(none.buckets() <= 1 && none.iter().count() == 0);
 }
+
+/// Deleting from the last bucket down leaves no long chains behind; in the order of cursors it does.
+#[test]
+fn deleting_from_the_last_bucket_down_keeps_chains_short() {
+    const ENTRIES: u64 = 50_000;
+    let longest = |order: fn(&Table<u64>, &mut u64) -> Vec<u64>| {
+        let (mut table, mut cursor, mut longest) = (Table::new(), 0, 0);
+        (0..ENTRIES).for_each(|n| insert(&mut table, n));
+        while !table.is_empty() {
+            let entries = order(&table, &mut cursor);
+            longest = longest.max(entries.len());
+            for n in entries {
+                assert_eq!(table.remove(mix(&n), |found| *found == n), Some(n));
+            }
+        }
+        longest
+    };
+    let down = longest(|table, bucket| {
+        if *bucket == 0 || *bucket > table.buckets() as u64 {
+            *bucket = table.buckets() as u64;
+        }
+        *bucket -= 1;
+        let mut entries = Vec::new();
+        table.visit_bucket(*bucket as usize, |n| entries.push(*n));
+        entries
+    });
+    assert!(down < 40, "{down}");
+    let by_cursor = longest(|table, cursor| {
+        let mut entries = Vec::new();
+        *cursor = table.scan(*cursor, mix, |n| entries.push(*n));
+        entries
+    });
+    assert!(by_cursor > 10 * down, "{by_cursor} and {down}");
+}
