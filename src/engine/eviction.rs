@@ -159,7 +159,7 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
 const STEPS_PER_TENACITY: u64 = 10;
 
 /// A slice of what is being freed takes as long as so many victims.
-const STEPS_PER_FREE_SLICE: u64 = 32;
+const STEPS_PER_FREE_SLICE: u64 = 50;
 
 impl Keyspace {
     /// The best of a few random keys of all dbs, by the policy.
