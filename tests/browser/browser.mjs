@@ -95,17 +95,24 @@ export async function launch({ profile, url }) {
 export function testBrowser({ pagesStay = false } = {}) {
   let place;
   let browser;
-  before(async () => {
+  let started;
+  const start = async () => {
     place = await site();
     browser = await launch(place);
-  });
+  };
+  // A file's hooks may run side by side: one that opens a page waits for it, too.
+  const begun = () => (started ??= start());
+  before(begun);
   if (!pagesStay) afterEach(() => browser?.closePages());
   after(async () => {
     await browser?.close();
     await place?.close();
   });
   return {
-    open: (...args) => browser.open(...args),
+    async open(...args) {
+      await begun();
+      return browser.open(...args);
+    },
     get context() {
       return browser.context;
     },

@@ -7,7 +7,7 @@ import { testBrowser } from "./browser.mjs";
 const FULL = process.env.HAVERSACK_PAUSES_FULL === "1";
 const [KEYS, FIELDS] = FULL ? [200_000, 500_000] : [20_000, 100_000];
 /** A slice is 4 ms; the tables' growth and other work on the machine count too. In one piece each takes many times as long. */
-const LIMIT_MS = FULL ? 250 : 80;
+const LIMIT_MS = FULL ? 100 : 50;
 
 const browser = testBrowser();
 
