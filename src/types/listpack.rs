@@ -19,10 +19,13 @@
 //!
 //! Redis' counterpart: `listpack.c`.
 
+mod buffer;
 mod entry;
 
 use super::number::parse_f64;
-use entry::{Encoded, decode, entry_end, entry_start, le_u32, validate_entry};
+use buffer::Buffer;
+pub(crate) use buffer::{Room, snug_capacity};
+use entry::{Encoded, decode, entry_end, entry_start, head_and_data, le_u32, validate_entry};
 use std::fmt;
 
 /// Scratch space in which an integer item is written out as decimal digits.
@@ -36,6 +39,8 @@ const HEADER: usize = 6;
 const END: u8 = 0xFF;
 /// Count in the header that means "walk to know".
 const COUNT_UNKNOWN: usize = u16::MAX as usize;
+/// A listpack without elements.
+const EMPTY: [u8; Listpack::EMPTY_BYTES] = [Listpack::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END];
 /// No listpack grows past this, as in Redis (1 GiB).
 const SAFETY_LIMIT: usize = 1 << 30;
 
@@ -159,10 +164,17 @@ impl fmt::Display for ListpackError {
 impl std::error::Error for ListpackError {}
 
 /// A sequence of strings and integers in one allocation.
-#[derive(PartialEq, Eq)]
 pub struct Listpack {
-    buf: Vec<u8>,
+    buf: Buffer,
 }
+
+impl PartialEq for Listpack {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Listpack {}
 
 impl Default for Listpack {
     fn default() -> Self {
@@ -172,8 +184,7 @@ impl Default for Listpack {
 
 impl Clone for Listpack {
     fn clone(&self) -> Self {
-        // Vec's own clone allocates exactly the length.
-        Listpack { buf: self.buf.clone() }
+        Listpack { buf: Buffer::from(self.as_bytes().to_vec()) }
     }
 }
 
@@ -190,14 +201,17 @@ impl Listpack {
 
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack { buf: vec![Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END] }
+        Listpack { buf: Buffer::from(EMPTY.to_vec()) }
     }
 
-    /// An empty listpack with room for so many bytes: for one that is written at once.
+    /// An empty listpack with room for so many bytes at its tail: for one that is written at once.
     pub fn with_capacity(bytes: usize) -> Self {
-        let mut buf = Vec::with_capacity(bytes.max(Self::EMPTY_BYTES));
-        buf.extend_from_slice(&[Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END]);
-        Listpack { buf }
+        Self::with_room(bytes, Room::Back)
+    }
+
+    /// An empty listpack that is expected to grow to so many bytes, at one end.
+    pub(super) fn with_room(bytes: usize, room: Room) -> Self {
+        Listpack { buf: Buffer::with_capacity(&EMPTY, bytes, room) }
     }
 
     /// A listpack of strings that takes `len` bytes; none of them is the canonical form of an integer.
@@ -213,10 +227,24 @@ impl Listpack {
             count += 1;
         }
         buf.push(END);
-        let mut list = Listpack { buf };
+        let mut list = Listpack { buf: Buffer::from(buf) };
         list.write_total();
         list.write_count(count);
         list
+    }
+
+    /// The elements, if all are strings of one length.
+    pub(super) fn strings_of_one_length(&self) -> Option<impl ExactSizeIterator<Item = &[u8]>> {
+        let Item::Bytes(first) = self.at(self.first()?) else {
+            return None;
+        };
+        // An entry as long as the first one, with the same head, ends where the next one begins.
+        let (head, data) = (head_and_data(&self.buf, HEADER).0, first.len());
+        let body = &self.buf[HEADER..self.end()];
+        let entries = body.chunks_exact(entry_end(body, 0));
+        let alike = |entry: &[u8]| entry[0] == body[0] && (head == 1 || entry[..head] == body[..head]);
+        let all = entries.remainder().is_empty() && entries.clone().all(alike);
+        all.then(|| entries.map(move |entry| &entry[head..head + data]))
     }
 
     /// Takes bytes from outside, after checking all of them.
@@ -225,9 +253,8 @@ impl Listpack {
     /// Those of [`validate`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, ListpackError> {
         let count = validate(&bytes)?;
-        let mut list = Listpack { buf: bytes };
+        let mut list = Listpack { buf: Buffer::from(bytes) };
         list.write_count(count);
-        list.buf.shrink_to_fit();
         Ok(list)
     }
 
@@ -550,10 +577,9 @@ impl Listpack {
         let body = &other.buf[HEADER..other.end()];
         assert!(self.fits(body.len()), "listpack grows past its safety limit");
         let count = self.count() + other.count();
-        self.reserve(body.len());
-        self.buf.pop();
-        self.buf.extend_from_slice(body);
-        self.buf.push(END);
+        let end = self.end();
+        self.buf.splice(end, end, body.len());
+        self.buf[end..end + body.len()].copy_from_slice(body);
         self.write_total();
         self.write_count(count);
     }
@@ -568,7 +594,7 @@ impl Listpack {
         let mut tail = Vec::with_capacity(HEADER + self.buf.len() - at);
         tail.extend_from_slice(&[0; HEADER]);
         tail.extend_from_slice(&self.buf[at..]);
-        let mut tail = Listpack { buf: tail };
+        let mut tail = Listpack { buf: Buffer::from(tail) };
         tail.write_total();
         tail.write_count(count - index);
         let end = self.end();
@@ -584,19 +610,9 @@ impl Listpack {
 
     /// Replaces the bytes `start..end` by one encoded entry and sets the header's length.
     fn splice(&mut self, start: usize, end: usize, entry: &Encoded) {
-        let old_len = self.buf.len();
         let new = entry.len();
-        if new > end - start {
-            let more = new - (end - start);
-            assert!(self.fits(more), "listpack grows past its safety limit");
-            self.reserve(more);
-            self.buf.resize(old_len + more, 0);
-            self.buf.copy_within(end..old_len, start + new);
-        } else if new < end - start {
-            self.buf.copy_within(end..old_len, start + new);
-            self.buf.truncate(old_len - (end - start - new));
-            self.give_back();
-        }
+        assert!(self.fits(new.saturating_sub(end - start)), "listpack grows past its safety limit");
+        self.buf.splice(start, end, new);
         entry.write(&mut self.buf[start..start + new]);
         self.write_total();
     }
@@ -606,20 +622,17 @@ impl Listpack {
         if count == 0 {
             return;
         }
-        let old_len = self.buf.len();
-        self.buf.copy_within(end..old_len, start);
-        self.buf.truncate(old_len - (end - start));
+        self.buf.splice(start, end, 0);
         self.removed(count);
     }
 
-    /// Settles header and capacity after `count` entries went.
+    /// Settles the header after `count` entries went.
     fn removed(&mut self, count: usize) {
         self.write_total();
         let known = self.header_count();
         if known != COUNT_UNKNOWN {
             self.write_count(known - count);
         }
-        self.give_back();
     }
 
     fn added(&mut self, count: usize) {
@@ -628,27 +641,6 @@ impl Listpack {
             self.write_count(known + count);
         }
     }
-
-    /// Makes room for `more` bytes, with little to spare: memory per small collection matters.
-    fn reserve(&mut self, more: usize) {
-        let needed = self.buf.len() + more;
-        if needed > self.buf.capacity() {
-            self.buf.reserve_exact(snug_capacity(needed) - self.buf.len());
-        }
-    }
-
-    /// Returns memory when less than half of it is in use.
-    fn give_back(&mut self) {
-        if self.buf.capacity() > 64 && self.buf.len() < self.buf.capacity() / 2 {
-            self.buf.shrink_to(snug_capacity(self.buf.len()));
-        }
-    }
-}
-
-/// Capacity for `len` bytes: the next of eight steps between powers of two, so at most an eighth
-/// is spare and adding one entry at a time seldom reallocates. Allocators round up about as much.
-pub(crate) fn snug_capacity(len: usize) -> usize {
-    len.next_multiple_of(1 << (len.max(64).ilog2() - 3))
 }
 
 /// Elements with their offsets, from either end.

@@ -9,7 +9,7 @@
 use super::ListLimits;
 use super::node::{Node, NodeBody, NodeRef};
 use super::walk::NodeWalk;
-use crate::types::listpack::{Item, Listpack, Needle};
+use crate::types::listpack::{Item, Listpack, Needle, Room, snug_capacity};
 use crate::types::walk::Walking;
 use std::collections::VecDeque;
 
@@ -193,22 +193,27 @@ impl Quicklist {
 /// Changing.
 impl Quicklist {
     pub fn push(&mut self, end: End, element: &[u8], limits: &ListLimits) {
-        let (n, edge) = match end {
-            End::Head => (0, 0),
-            End::Tail => (self.nodes.len(), self.nodes.len().wrapping_sub(1)),
+        let (n, edge, room) = match end {
+            End::Head => (0, 0, Room::Front),
+            End::Tail => (self.nodes.len(), self.nodes.len().wrapping_sub(1), Room::Back),
         };
-        let large = limits.is_large(element.len());
-        if large || !self.accepts(edge, element, limits) {
+        if limits.is_large(element.len()) {
             self.seal(edge);
-            self.add_node(n, Node::of(element, large));
-            return;
+            self.add_node(n, Node::plain(element));
+        } else if self.accepts(edge, element, limits) {
+            self.edit(edge, |node| {
+                node.edit(|pack| match end {
+                    End::Head => pack.push_front(element),
+                    End::Tail => pack.push_back(element),
+                })
+            });
+        } else {
+            // It will become as large as the one before it, so it takes at once what it will need, unless that were
+            // much beside what the list has: a listpack that grows from nothing is copied many times.
+            let expected = self.nodes.get(edge).and_then(Node::pack_len).unwrap_or(0).min(self.bytes / 16);
+            self.seal(edge);
+            self.add_node(n, Node::expecting(element, snug_capacity(expected), room));
         }
-        self.edit(edge, |node| {
-            node.edit(|pack| match end {
-                End::Head => pack.push_front(element),
-                End::Tail => pack.push_back(element),
-            })
-        });
     }
 
     /// Deletes the element at one end; false if there is none.
@@ -221,12 +226,7 @@ impl Quicklist {
             self.take_node(n);
             return true;
         }
-        self.edit(n, |node| {
-            node.edit(|pack| {
-                let offset = if end == End::Head { pack.first() } else { pack.last() };
-                offset.map(|offset| pack.delete(offset))
-            })
-        });
+        self.edit(n, |node| node.remove_end(end));
         true
     }
 
@@ -272,7 +272,7 @@ impl Quicklist {
         } else {
             self.cut(n, at);
             if large {
-                self.add_node(n + 1, Node::of(element, true));
+                self.add_node(n + 1, Node::plain(element));
                 return;
             }
             // The new element joins the part without its pivot.

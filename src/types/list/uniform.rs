@@ -1,12 +1,15 @@
 //! The elements of a full node that all have one length, with nothing between them.
 //!
 //! A node that is full and no longer at the end of its list is seldom changed. If its elements are strings of one
-//! length they lie here, each as its bytes alone, and two bytes an element are saved; whoever changes the node
-//! makes a listpack of it again. Redis' counterpart: none; in RDB files such a node is the listpack it stands for.
+//! length they lie here, each as its bytes alone, and two bytes an element are saved. Elements can be taken from
+//! both ends until half are gone; whoever else changes the node makes a listpack of it again. Redis' counterpart:
+//! none; in RDB files such a node is the listpack it stands for.
 //!
-//! Invariants: `width` is not 0; both parts hold whole elements, the second one the last of them; no element is the
-//! canonical form of an integer, which a listpack would hold as such.
+//! Invariants: `width` is not 0; both parts hold whole elements, the second one the last of them; `count` of them,
+//! at least one, behind the first `skip` are still there; no element is the canonical form of an integer, which a
+//! listpack would hold as such.
 
+use super::quicklist::End;
 use crate::types::listpack::{Item, Listpack};
 
 /// Elements of one length.
@@ -15,6 +18,8 @@ pub(super) struct Uniform {
     width: usize,
     first: Box<[u8]>,
     second: Box<[u8]>,
+    skip: u32,
+    count: u32,
 }
 
 /// How many bytes of `total` the first part gets. Allocators have about four sizes to each power of two. If the
@@ -30,35 +35,32 @@ fn cut(total: usize, width: usize) -> usize {
 impl Uniform {
     /// The elements of a listpack, if they are as they must be.
     pub fn of(pack: &Listpack) -> Option<Uniform> {
-        let mut items = pack.iter().map(|(_, item)| item);
-        let width = items.next()?.len();
-        if width == 0 || !pack.iter().all(|(_, item)| matches!(item, Item::Bytes(bytes) if bytes.len() == width)) {
+        let mut elements = pack.strings_of_one_length()?.peekable();
+        let width = elements.peek().map_or(0, |element| element.len());
+        if width == 0 {
             return None;
         }
-        let count = pack.count();
-        let head = cut(count * width, width) / width;
-        let part = |skip: usize, count: usize| {
-            let mut bytes = Vec::with_capacity(count * width);
-            for (_, item) in pack.iter().skip(skip).take(count) {
-                if let Item::Bytes(element) = item {
-                    bytes.extend_from_slice(element);
-                }
-            }
-            bytes.into_boxed_slice()
+        let count = u32::try_from(elements.len()).ok()?;
+        let total = elements.len() * width;
+        let head = cut(total, width);
+        let mut part = |bytes: usize| {
+            let mut part = Vec::with_capacity(bytes);
+            elements.by_ref().take(bytes / width).for_each(|element| part.extend_from_slice(element));
+            part.into_boxed_slice()
         };
-        Some(Uniform { width, first: part(0, head), second: part(head, count - head) })
+        Some(Uniform { width, first: part(head), second: part(total - head), skip: 0, count })
     }
 
     /// The listpack of these elements.
     pub fn to_listpack(&self) -> Listpack {
         let parts = self.first.chunks_exact(self.width).chain(self.second.chunks_exact(self.width));
-        Listpack::of_strings(parts, self.listpack_len())
+        Listpack::of_strings(parts.skip(self.skip as usize).take(self.count as usize), self.listpack_len())
     }
 
     /// Length of the listpack of these elements.
     pub fn listpack_len(&self) -> usize {
         let entry = self.item(0).map_or(0, Listpack::item_entry_len);
-        Listpack::EMPTY_BYTES + (self.first.len() + self.second.len()) / self.width * entry
+        Listpack::EMPTY_BYTES + self.count as usize * entry
     }
 
     /// Bytes of heap held, its own among them.
@@ -66,10 +68,25 @@ impl Uniform {
         size_of::<Uniform>() + self.first.len() + self.second.len()
     }
 
+    /// Takes away the element at one end. False, and nothing is done, if that would leave nothing or less than half
+    /// of what there is memory for.
+    pub fn remove_end(&mut self, end: End) -> bool {
+        let left = (self.count as usize - 1) * self.width;
+        if left == 0 || left < (self.first.len() + self.second.len()) / 2 {
+            return false;
+        }
+        self.count -= 1;
+        self.skip += u32::from(end == End::Head);
+        true
+    }
+
     /// The element with this index.
     #[inline]
     pub fn item(&self, index: usize) -> Option<Item<'_>> {
-        let at = index.checked_mul(self.width)?;
+        if index >= self.count as usize {
+            return None;
+        }
+        let at = (self.skip as usize + index) * self.width;
         let (part, at) = match at.checked_sub(self.first.len()) {
             None => (&self.first, at),
             Some(at) => (&self.second, at),
@@ -122,6 +139,28 @@ mod tests {
             assert!(uniform.iter(0..count).eq(items.iter().copied()));
             assert!(uniform.iter(0..count).rev().eq(items.iter().rev().copied()));
             assert!((0..count).all(|i| uniform.item(i) == Some(items[i])) && uniform.item(count).is_none());
+        }
+    }
+
+    #[test]
+    fn half_can_be_taken_from_the_ends() {
+        for count in [1, 2, 3, 100, 454] {
+            let mut pack = Listpack::new();
+            (0..count).for_each(|i| pack.push_back(format!("element {i:08}").as_bytes()));
+            let mut uniform = Uniform::of(&pack).unwrap();
+            let mut taken = 0;
+            while uniform.remove_end(if taken % 3 == 0 { End::Tail } else { End::Head }) {
+                match taken % 3 {
+                    0 => pack.delete_range(-1, 1),
+                    _ => pack.delete_range(0, 1),
+                };
+                taken += 1;
+                assert_eq!(uniform.to_listpack(), pack);
+                assert_eq!(uniform.listpack_len(), pack.byte_len());
+                assert!(uniform.iter(0..pack.count()).eq(pack.iter().map(|(_, item)| item)));
+                assert!(uniform.item(pack.count()).is_none());
+            }
+            assert_eq!(taken, count / 2);
         }
     }
 
