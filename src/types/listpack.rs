@@ -264,6 +264,7 @@ impl Listpack {
     }
 
     /// Number of elements. Constant time up to 65534 elements, else a walk.
+    #[inline]
     pub fn count(&self) -> usize {
         match self.header_count() {
             COUNT_UNKNOWN => self.iter().count(),
@@ -287,13 +288,9 @@ impl Listpack {
     }
 
     /// Whether `more` bytes of elements can still be added within what the format carries.
+    #[inline]
     pub fn fits(&self, more: usize) -> bool {
-        Self::has_room(self.buf.len(), more)
-    }
-
-    /// The same for a listpack of `len` bytes.
-    pub fn has_room(len: usize, more: usize) -> bool {
-        more <= SAFETY_LIMIT && len + more <= SAFETY_LIMIT
+        more <= SAFETY_LIMIT && self.buf.len() + more <= SAFETY_LIMIT
     }
 
     /// Bytes one element takes as an entry, its backlen included.
@@ -310,11 +307,13 @@ impl Listpack {
         usize::from(u16::from_le_bytes([self.buf[4], self.buf[5]]))
     }
 
+    #[inline]
     fn write_count(&mut self, count: usize) {
         let count = count.min(COUNT_UNKNOWN) as u16;
         self.buf[4..HEADER].copy_from_slice(&count.to_le_bytes());
     }
 
+    #[inline]
     fn write_total(&mut self) {
         let total = u32::try_from(self.buf.len()).expect("a listpack is shorter than 4 GiB");
         self.buf[..4].copy_from_slice(&total.to_le_bytes());
@@ -457,12 +456,28 @@ impl Listpack {
 
     /// Adds an item at the tail.
     pub fn push_back_item(&mut self, item: Item) {
-        self.insert_item(self.end(), item);
+        let entry = Encoded::new(item);
+        let (end, new) = (self.end(), entry.len());
+        if !self.fits(new) || !self.buf.extend_back(new) {
+            return self.insert_entry(end, &entry);
+        }
+        let bytes = &mut self.buf[end..];
+        entry.write(&mut bytes[..new]);
+        bytes[new] = END;
+        self.settle(1);
     }
 
     /// Adds an element at the head.
     pub fn push_front(&mut self, element: &[u8]) {
-        self.insert_item(HEADER, Item::Bytes(element));
+        let entry = Encoded::new(Item::Bytes(element));
+        let (count, new) = (self.header_count(), entry.len());
+        if !self.fits(new) || !self.buf.extend_front(new) {
+            return self.insert_entry(HEADER, &entry);
+        }
+        entry.write(&mut self.buf[HEADER..HEADER + new]);
+        // The header is where it was not.
+        self.write_count(count);
+        self.settle(1);
     }
 
     /// Inserts before the element at `offset`, where the new element then is.
@@ -479,9 +494,13 @@ impl Listpack {
     /// Inserts an item so that it begins at `offset` (of an element, or past the last one);
     /// returns that offset.
     pub fn insert_item(&mut self, offset: usize, item: Item) -> usize {
-        self.splice(offset, offset, &Encoded::new(item));
-        self.added(1);
+        self.insert_entry(offset, &Encoded::new(item));
         offset
+    }
+
+    fn insert_entry(&mut self, offset: usize, entry: &Encoded) {
+        self.splice(offset, offset, entry);
+        self.settle(1);
     }
 
     /// Puts another element in the place of the one at `offset`.
@@ -493,6 +512,7 @@ impl Listpack {
     pub fn replace_item(&mut self, offset: usize, item: Item) {
         let end = entry_end(&self.buf, offset);
         self.splice(offset, end, &Encoded::new(item));
+        self.settle(0);
     }
 
     /// Deletes the element at `offset`; returns the offset of the one that followed it.
@@ -562,7 +582,7 @@ impl Listpack {
             self.buf.copy_within(kept..=end, write);
             write += end + 1 - kept;
             self.buf.truncate(write);
-            self.removed(deleted);
+            self.settle(-(deleted as isize));
         }
         deleted
     }
@@ -608,13 +628,12 @@ impl Listpack {
         *self = Listpack::new();
     }
 
-    /// Replaces the bytes `start..end` by one encoded entry and sets the header's length.
+    /// Replaces the bytes `start..end` by one encoded entry; the header is left to the caller.
     fn splice(&mut self, start: usize, end: usize, entry: &Encoded) {
         let new = entry.len();
         assert!(self.fits(new.saturating_sub(end - start)), "listpack grows past its safety limit");
         self.buf.splice(start, end, new);
         entry.write(&mut self.buf[start..start + new]);
-        self.write_total();
     }
 
     /// Deletes the bytes `start..end`, which are `count` entries.
@@ -623,22 +642,16 @@ impl Listpack {
             return;
         }
         self.buf.splice(start, end, 0);
-        self.removed(count);
+        self.settle(-(count as isize));
     }
 
-    /// Settles the header after `count` entries went.
-    fn removed(&mut self, count: usize) {
+    /// Settles the header after so many entries came, or went.
+    #[inline]
+    fn settle(&mut self, change: isize) {
         self.write_total();
         let known = self.header_count();
         if known != COUNT_UNKNOWN {
-            self.write_count(known - count);
-        }
-    }
-
-    fn added(&mut self, count: usize) {
-        let known = self.header_count();
-        if known != COUNT_UNKNOWN {
-            self.write_count(known + count);
+            self.write_count(known.wrapping_add_signed(change));
         }
     }
 }

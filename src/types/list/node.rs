@@ -141,6 +141,18 @@ impl Node {
         Some(result)
     }
 
+    /// Adds an element at one end; the node must be packed.
+    pub fn push(&mut self, end: End, element: &[u8]) {
+        self.unseal();
+        if let Body::Packed(pack) = &mut self.body {
+            match end {
+                End::Head => pack.push_front(element),
+                End::Tail => pack.push_back(element),
+            }
+            self.count += 1;
+        }
+    }
+
     /// Deletes the element at one end; nothing happens to a plain node.
     pub fn remove_end(&mut self, end: End) {
         if let Body::Sealed(uniform) = &mut self.body

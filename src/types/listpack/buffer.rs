@@ -97,7 +97,6 @@ impl Buffer {
     }
 
     /// Makes `new` bytes of the bytes `start..end`; what they are then is left to the caller to write.
-    #[inline]
     pub fn splice(&mut self, start: usize, end: usize, new: usize) {
         let old = end - start;
         if new > old {
@@ -107,7 +106,27 @@ impl Buffer {
         }
     }
 
+    /// Adds so many bytes before the first one, to be written by the caller with what follows them, if there is room.
     #[inline]
+    pub fn extend_front(&mut self, more: usize) -> bool {
+        let room = more <= self.gap();
+        if room {
+            self.set_gap(self.gap() - more);
+            self.len += more as u32;
+        }
+        room
+    }
+
+    /// Adds so many bytes behind the last one, to be written by the caller, if there is room.
+    #[inline]
+    pub fn extend_back(&mut self, more: usize) -> bool {
+        let room = more <= self.back();
+        if room {
+            self.len += more as u32;
+        }
+        room
+    }
+
     fn widen(&mut self, start: usize, end: usize, more: usize) {
         let behind = self.len as usize - end;
         if self.widens_in_front(start, behind, more) {
@@ -252,6 +271,15 @@ mod tests {
                         2 => [0, model.len()][rng.below(2)],
                         _ => rng.below(model.len() + 1),
                     };
+                    if place < 2 && rng.below(4) == 0 {
+                        let new = vec![rng.next() as u8; rng.below(8)];
+                        let (known, at) = (model.len(), if place == 0 { 0 } else { model.len() });
+                        if if place == 0 { buffer.extend_front(new.len()) } else { buffer.extend_back(new.len()) } {
+                            assert_eq!(buffer.len(), known + new.len());
+                            buffer[at..at + new.len()].copy_from_slice(&new);
+                            model.splice(at..at, new);
+                        }
+                    }
                     let old = rng.below(if grow { 3 } else { large });
                     let (start, end) = match place {
                         1 => (start.saturating_sub(old), start),

@@ -13,6 +13,7 @@ pub(super) struct Encoded<'a> {
 }
 
 impl<'a> Encoded<'a> {
+    #[inline]
     pub(super) fn new(item: Item<'a>) -> Self {
         match item {
             Item::Int(value) => Self::int(value),
@@ -25,6 +26,7 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn string(data: &'a [u8]) -> Self {
         let mut head = [0; 9];
         let len = data.len();
@@ -69,12 +71,14 @@ impl<'a> Encoded<'a> {
     }
 
     /// Length with the backlen.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         let len = self.head_len + self.data.len();
         len + backlen_len(len)
     }
 
     /// Writes the entry to `out`, which has exactly its length.
+    #[inline]
     pub(super) fn write(&self, out: &mut [u8]) {
         // Short strings and small integers are nearly all there is: nothing to be called for their head.
         if self.head_len == 1
