@@ -234,7 +234,7 @@ impl Listpack {
     }
 
     /// The elements, if all are strings of one length.
-    pub(super) fn strings_of_one_length(&self) -> Option<impl ExactSizeIterator<Item = &[u8]>> {
+    pub(super) fn strings_of_one_length(&self) -> Option<impl Iterator<Item = &[u8]> + Clone> {
         let Item::Bytes(first) = self.at(self.first()?) else {
             return None;
         };

@@ -6,11 +6,11 @@
 //! none; in RDB files such a node is the listpack it stands for.
 //!
 //! Invariants: `width` is not 0; both parts hold whole elements, the second one the last of them; `count` of them,
-//! at least one, behind the first `skip` are still there; no element is the canonical form of an integer, which a
-//! listpack would hold as such.
+//! at least one, behind the first `skip` are still there; `pack_len` is the length of their listpack. If an element
+//! may be the canonical form of an integer, which a listpack holds as such, `numbers` says so.
 
 use super::quicklist::End;
-use crate::types::listpack::{Item, Listpack};
+use crate::types::listpack::{IntBuf, Item, Listpack};
 
 /// Elements of one length.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Uniform {
     second: Box<[u8]>,
     skip: u32,
     count: u32,
+    pack_len: u32,
+    numbers: bool,
 }
 
 /// How many bytes of `total` the first part gets. Allocators have about four sizes to each power of two. If the
@@ -35,32 +37,55 @@ fn cut(total: usize, width: usize) -> usize {
 impl Uniform {
     /// The elements of a listpack, if they are as they must be.
     pub fn of(pack: &Listpack) -> Option<Uniform> {
-        let mut elements = pack.strings_of_one_length()?.peekable();
-        let width = elements.peek().map_or(0, |element| element.len());
+        if let Some(elements) = pack.strings_of_one_length() {
+            let width = elements.clone().next()?.len();
+            return Uniform::from_parts(pack, width, false, elements.map(Item::Bytes));
+        }
+        // Among random letters and digits there is a number now and then: the others are not to suffer from it.
+        let items = pack.iter().map(|(_, item)| item);
+        let width = items.clone().next()?.len();
+        let smaller = pack.count() * width < pack.heap_bytes();
+        if !smaller || items.clone().any(|item| item.len() != width) {
+            return None;
+        }
+        Uniform::from_parts(pack, width, true, items)
+    }
+
+    fn from_parts<'a>(
+        pack: &Listpack,
+        width: usize,
+        numbers: bool,
+        mut items: impl Iterator<Item = Item<'a>>,
+    ) -> Option<Uniform> {
         if width == 0 {
             return None;
         }
-        let count = u32::try_from(elements.len()).ok()?;
-        let total = elements.len() * width;
+        let (count, pack_len) = (u32::try_from(pack.count()).ok()?, u32::try_from(pack.byte_len()).ok()?);
+        let total = count as usize * width;
         let head = cut(total, width);
         let mut part = |bytes: usize| {
-            let mut part = Vec::with_capacity(bytes);
-            elements.by_ref().take(bytes / width).for_each(|element| part.extend_from_slice(element));
+            let (mut part, mut digits) = (Vec::with_capacity(bytes), IntBuf::new());
+            items.by_ref().take(bytes / width).for_each(|item| part.extend_from_slice(item.bytes(&mut digits)));
             part.into_boxed_slice()
         };
-        Some(Uniform { width, first: part(head), second: part(total - head), skip: 0, count })
+        Some(Uniform { width, first: part(head), second: part(total - head), skip: 0, count, pack_len, numbers })
     }
 
     /// The listpack of these elements.
     pub fn to_listpack(&self) -> Listpack {
-        let parts = self.first.chunks_exact(self.width).chain(self.second.chunks_exact(self.width));
-        Listpack::of_strings(parts.skip(self.skip as usize).take(self.count as usize), self.listpack_len())
+        let elements = self.first.chunks_exact(self.width).chain(self.second.chunks_exact(self.width));
+        let elements = elements.skip(self.skip as usize).take(self.count as usize);
+        if !self.numbers {
+            return Listpack::of_strings(elements, self.listpack_len());
+        }
+        let mut pack = Listpack::with_capacity(self.listpack_len());
+        elements.for_each(|element| pack.push_back(element));
+        pack
     }
 
     /// Length of the listpack of these elements.
     pub fn listpack_len(&self) -> usize {
-        let entry = self.item(0).map_or(0, Listpack::item_entry_len);
-        Listpack::EMPTY_BYTES + self.count as usize * entry
+        self.pack_len as usize
     }
 
     /// Bytes of heap held, its own among them.
@@ -75,6 +100,9 @@ impl Uniform {
         if left == 0 || left < (self.first.len() + self.second.len()) / 2 {
             return false;
         }
+        // Without numbers all entries are alike.
+        let taken = if end == End::Head || !self.numbers { 0 } else { self.count as usize - 1 };
+        self.pack_len -= self.item(taken).map_or(0, Listpack::item_entry_len) as u32;
         self.count -= 1;
         self.skip += u32::from(end == End::Head);
         true
@@ -144,9 +172,13 @@ mod tests {
 
     #[test]
     fn half_can_be_taken_from_the_ends() {
-        for count in [1, 2, 3, 100, 454] {
+        for (count, numbers) in [(1, 1), (2, 9), (3, 3), (100, 7), (454, 1000), (454, 50)] {
             let mut pack = Listpack::new();
-            (0..count).for_each(|i| pack.push_back(format!("element {i:08}").as_bytes()));
+            (0..count).for_each(|i| match i % numbers {
+                0 => pack.push_back_int(-100_000_000_000_000 - i),
+                _ => pack.push_back(format!("element {i:08}").as_bytes()),
+            });
+            let count = count as usize;
             let mut uniform = Uniform::of(&pack).unwrap();
             let mut taken = 0;
             while uniform.remove_end(if taken % 3 == 0 { End::Tail } else { End::Head }) {
@@ -157,7 +189,8 @@ mod tests {
                 taken += 1;
                 assert_eq!(uniform.to_listpack(), pack);
                 assert_eq!(uniform.listpack_len(), pack.byte_len());
-                assert!(uniform.iter(0..pack.count()).eq(pack.iter().map(|(_, item)| item)));
+                let given = uniform.iter(0..pack.count()).map(|item| item.to_vec());
+                assert!(given.eq(pack.iter().map(|(_, item)| item.to_vec())));
                 assert!(uniform.item(pack.count()).is_none());
             }
             assert_eq!(taken, count / 2);
@@ -166,11 +199,20 @@ mod tests {
 
     #[test]
     fn others_stay_listpacks() {
-        for elements in [&["a", "bb"][..], &["aa", "12"], &["12", "34"], &["", ""], &[]] {
+        for elements in [&["a", "bb"][..], &["aa", "1"], &["12", "345"], &["", ""], &[]] {
             let mut pack = Listpack::new();
             elements.iter().for_each(|element| pack.push_back(element.as_bytes()));
             assert!(Uniform::of(&pack).is_none(), "{elements:?}");
         }
+    }
+
+    #[test]
+    fn numbers_are_no_larger_than_they_were() {
+        let mut pack = Listpack::new();
+        (0..300).for_each(|i| pack.push_back_int(1_700_000_000_000 + i));
+        assert!(Uniform::of(&pack).is_none());
+        pack.push_back(b"not a number.");
+        assert!(Uniform::of(&pack).is_none());
     }
 
     #[test]
