@@ -208,13 +208,10 @@ impl List {
             *self = List::new();
             return;
         }
-        let [only] = quick.nodes().as_slices().0 else {
-            return;
-        };
-        let fits = only.pack_len().is_some_and(|len| len <= max_bytes);
+        let fits = |node: &Node| node.pack_len().is_some_and(|len| len <= max_bytes);
         if quick.nodes().len() == 1
-            && fits
             && quick.len() <= max_count
+            && fits(&quick.nodes()[0])
             && let Some(NodeBody::Packed(pack)) = quick.take_node(0).map(Node::into_body)
         {
             self.repr = Repr::Packed(pack);

@@ -19,10 +19,13 @@
 //!
 //! Redis' counterpart: `listpack.c`.
 
+mod buffer;
 mod entry;
 
 use super::number::parse_f64;
-use entry::{Encoded, decode, entry_end, entry_start, le_u32, validate_entry};
+use buffer::Buffer;
+pub(crate) use buffer::{Room, snug_capacity};
+use entry::{Encoded, decode, entry_end, entry_start, head_and_data, le_u32, validate_entry};
 use std::fmt;
 
 /// Scratch space in which an integer item is written out as decimal digits.
@@ -36,6 +39,8 @@ const HEADER: usize = 6;
 const END: u8 = 0xFF;
 /// Count in the header that means "walk to know".
 const COUNT_UNKNOWN: usize = u16::MAX as usize;
+/// A listpack without elements.
+const EMPTY: [u8; Listpack::EMPTY_BYTES] = [Listpack::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END];
 /// No listpack grows past this, as in Redis (1 GiB).
 const SAFETY_LIMIT: usize = 1 << 30;
 
@@ -159,10 +164,17 @@ impl fmt::Display for ListpackError {
 impl std::error::Error for ListpackError {}
 
 /// A sequence of strings and integers in one allocation.
-#[derive(PartialEq, Eq)]
 pub struct Listpack {
-    buf: Vec<u8>,
+    buf: Buffer,
 }
+
+impl PartialEq for Listpack {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Listpack {}
 
 impl Default for Listpack {
     fn default() -> Self {
@@ -172,8 +184,7 @@ impl Default for Listpack {
 
 impl Clone for Listpack {
     fn clone(&self) -> Self {
-        // Vec's own clone allocates exactly the length.
-        Listpack { buf: self.buf.clone() }
+        Listpack { buf: Buffer::from(self.as_bytes().to_vec()) }
     }
 }
 
@@ -190,14 +201,17 @@ impl Listpack {
 
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack { buf: vec![Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END] }
+        Listpack { buf: Buffer::from(EMPTY.to_vec()) }
     }
 
-    /// An empty listpack with room for so many bytes: for one that is written at once.
+    /// An empty listpack with room for so many bytes at its tail: for one that is written at once.
     pub fn with_capacity(bytes: usize) -> Self {
-        let mut buf = Vec::with_capacity(bytes.max(Self::EMPTY_BYTES));
-        buf.extend_from_slice(&[Self::EMPTY_BYTES as u8, 0, 0, 0, 0, 0, END]);
-        Listpack { buf }
+        Self::with_room(bytes, Room::Back)
+    }
+
+    /// An empty listpack that is expected to grow to so many bytes, at one end.
+    pub(super) fn with_room(bytes: usize, room: Room) -> Self {
+        Listpack { buf: Buffer::with_capacity(&EMPTY, bytes, room) }
     }
 
     /// A listpack of strings that takes `len` bytes; none of them is the canonical form of an integer.
@@ -213,10 +227,24 @@ impl Listpack {
             count += 1;
         }
         buf.push(END);
-        let mut list = Listpack { buf };
+        let mut list = Listpack { buf: Buffer::from(buf) };
         list.write_total();
         list.write_count(count);
         list
+    }
+
+    /// The elements, if all are strings of one length.
+    pub(super) fn strings_of_one_length(&self) -> Option<impl Iterator<Item = &[u8]> + Clone> {
+        let Item::Bytes(first) = self.at(self.first()?) else {
+            return None;
+        };
+        // An entry as long as the first one, with the same head, ends where the next one begins.
+        let (head, data) = (head_and_data(&self.buf, HEADER).0, first.len());
+        let body = &self.buf[HEADER..self.end()];
+        let entries = body.chunks_exact(entry_end(body, 0));
+        let alike = |entry: &[u8]| entry[0] == body[0] && (head == 1 || entry[..head] == body[..head]);
+        let all = entries.remainder().is_empty() && entries.clone().all(alike);
+        all.then(|| entries.map(move |entry| &entry[head..head + data]))
     }
 
     /// Takes bytes from outside, after checking all of them.
@@ -225,9 +253,8 @@ impl Listpack {
     /// Those of [`validate`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, ListpackError> {
         let count = validate(&bytes)?;
-        let mut list = Listpack { buf: bytes };
+        let mut list = Listpack { buf: Buffer::from(bytes) };
         list.write_count(count);
-        list.buf.shrink_to_fit();
         Ok(list)
     }
 
@@ -237,6 +264,7 @@ impl Listpack {
     }
 
     /// Number of elements. Constant time up to 65534 elements, else a walk.
+    #[inline]
     pub fn count(&self) -> usize {
         match self.header_count() {
             COUNT_UNKNOWN => self.iter().count(),
@@ -260,13 +288,9 @@ impl Listpack {
     }
 
     /// Whether `more` bytes of elements can still be added within what the format carries.
+    #[inline]
     pub fn fits(&self, more: usize) -> bool {
-        Self::has_room(self.buf.len(), more)
-    }
-
-    /// The same for a listpack of `len` bytes.
-    pub fn has_room(len: usize, more: usize) -> bool {
-        more <= SAFETY_LIMIT && len + more <= SAFETY_LIMIT
+        more <= SAFETY_LIMIT && self.buf.len() + more <= SAFETY_LIMIT
     }
 
     /// Bytes one element takes as an entry, its backlen included.
@@ -283,11 +307,13 @@ impl Listpack {
         usize::from(u16::from_le_bytes([self.buf[4], self.buf[5]]))
     }
 
+    #[inline]
     fn write_count(&mut self, count: usize) {
         let count = count.min(COUNT_UNKNOWN) as u16;
         self.buf[4..HEADER].copy_from_slice(&count.to_le_bytes());
     }
 
+    #[inline]
     fn write_total(&mut self) {
         let total = u32::try_from(self.buf.len()).expect("a listpack is shorter than 4 GiB");
         self.buf[..4].copy_from_slice(&total.to_le_bytes());
@@ -430,12 +456,28 @@ impl Listpack {
 
     /// Adds an item at the tail.
     pub fn push_back_item(&mut self, item: Item) {
-        self.insert_item(self.end(), item);
+        let entry = Encoded::new(item);
+        let (end, new) = (self.end(), entry.len());
+        if !self.fits(new) || !self.buf.extend_back(new) {
+            return self.insert_entry(end, &entry);
+        }
+        let bytes = &mut self.buf[end..];
+        entry.write(&mut bytes[..new]);
+        bytes[new] = END;
+        self.settle(1);
     }
 
     /// Adds an element at the head.
     pub fn push_front(&mut self, element: &[u8]) {
-        self.insert_item(HEADER, Item::Bytes(element));
+        let entry = Encoded::new(Item::Bytes(element));
+        let (count, new) = (self.header_count(), entry.len());
+        if !self.fits(new) || !self.buf.extend_front(new) {
+            return self.insert_entry(HEADER, &entry);
+        }
+        entry.write(&mut self.buf[HEADER..HEADER + new]);
+        // The header is where it was not.
+        self.write_count(count);
+        self.settle(1);
     }
 
     /// Inserts before the element at `offset`, where the new element then is.
@@ -452,9 +494,13 @@ impl Listpack {
     /// Inserts an item so that it begins at `offset` (of an element, or past the last one);
     /// returns that offset.
     pub fn insert_item(&mut self, offset: usize, item: Item) -> usize {
-        self.splice(offset, offset, &Encoded::new(item));
-        self.added(1);
+        self.insert_entry(offset, &Encoded::new(item));
         offset
+    }
+
+    fn insert_entry(&mut self, offset: usize, entry: &Encoded) {
+        self.splice(offset, offset, entry);
+        self.settle(1);
     }
 
     /// Puts another element in the place of the one at `offset`.
@@ -466,6 +512,7 @@ impl Listpack {
     pub fn replace_item(&mut self, offset: usize, item: Item) {
         let end = entry_end(&self.buf, offset);
         self.splice(offset, end, &Encoded::new(item));
+        self.settle(0);
     }
 
     /// Deletes the element at `offset`; returns the offset of the one that followed it.
@@ -535,7 +582,7 @@ impl Listpack {
             self.buf.copy_within(kept..=end, write);
             write += end + 1 - kept;
             self.buf.truncate(write);
-            self.removed(deleted);
+            self.settle(-(deleted as isize));
         }
         deleted
     }
@@ -550,10 +597,9 @@ impl Listpack {
         let body = &other.buf[HEADER..other.end()];
         assert!(self.fits(body.len()), "listpack grows past its safety limit");
         let count = self.count() + other.count();
-        self.reserve(body.len());
-        self.buf.pop();
-        self.buf.extend_from_slice(body);
-        self.buf.push(END);
+        let end = self.end();
+        self.buf.splice(end, end, body.len());
+        self.buf[end..end + body.len()].copy_from_slice(body);
         self.write_total();
         self.write_count(count);
     }
@@ -568,7 +614,7 @@ impl Listpack {
         let mut tail = Vec::with_capacity(HEADER + self.buf.len() - at);
         tail.extend_from_slice(&[0; HEADER]);
         tail.extend_from_slice(&self.buf[at..]);
-        let mut tail = Listpack { buf: tail };
+        let mut tail = Listpack { buf: Buffer::from(tail) };
         tail.write_total();
         tail.write_count(count - index);
         let end = self.end();
@@ -582,23 +628,12 @@ impl Listpack {
         *self = Listpack::new();
     }
 
-    /// Replaces the bytes `start..end` by one encoded entry and sets the header's length.
+    /// Replaces the bytes `start..end` by one encoded entry; the header is left to the caller.
     fn splice(&mut self, start: usize, end: usize, entry: &Encoded) {
-        let old_len = self.buf.len();
         let new = entry.len();
-        if new > end - start {
-            let more = new - (end - start);
-            assert!(self.fits(more), "listpack grows past its safety limit");
-            self.reserve(more);
-            self.buf.resize(old_len + more, 0);
-            self.buf.copy_within(end..old_len, start + new);
-        } else if new < end - start {
-            self.buf.copy_within(end..old_len, start + new);
-            self.buf.truncate(old_len - (end - start - new));
-            self.give_back();
-        }
+        assert!(self.fits(new.saturating_sub(end - start)), "listpack grows past its safety limit");
+        self.buf.splice(start, end, new);
         entry.write(&mut self.buf[start..start + new]);
-        self.write_total();
     }
 
     /// Deletes the bytes `start..end`, which are `count` entries.
@@ -606,49 +641,19 @@ impl Listpack {
         if count == 0 {
             return;
         }
-        let old_len = self.buf.len();
-        self.buf.copy_within(end..old_len, start);
-        self.buf.truncate(old_len - (end - start));
-        self.removed(count);
+        self.buf.splice(start, end, 0);
+        self.settle(-(count as isize));
     }
 
-    /// Settles header and capacity after `count` entries went.
-    fn removed(&mut self, count: usize) {
+    /// Settles the header after so many entries came, or went.
+    #[inline]
+    fn settle(&mut self, change: isize) {
         self.write_total();
         let known = self.header_count();
         if known != COUNT_UNKNOWN {
-            self.write_count(known - count);
-        }
-        self.give_back();
-    }
-
-    fn added(&mut self, count: usize) {
-        let known = self.header_count();
-        if known != COUNT_UNKNOWN {
-            self.write_count(known + count);
+            self.write_count(known.wrapping_add_signed(change));
         }
     }
-
-    /// Makes room for `more` bytes, with little to spare: memory per small collection matters.
-    fn reserve(&mut self, more: usize) {
-        let needed = self.buf.len() + more;
-        if needed > self.buf.capacity() {
-            self.buf.reserve_exact(snug_capacity(needed) - self.buf.len());
-        }
-    }
-
-    /// Returns memory when less than half of it is in use.
-    fn give_back(&mut self) {
-        if self.buf.capacity() > 64 && self.buf.len() < self.buf.capacity() / 2 {
-            self.buf.shrink_to(snug_capacity(self.buf.len()));
-        }
-    }
-}
-
-/// Capacity for `len` bytes: the next of eight steps between powers of two, so at most an eighth
-/// is spare and adding one entry at a time seldom reallocates. Allocators round up about as much.
-pub(crate) fn snug_capacity(len: usize) -> usize {
-    len.next_multiple_of(1 << (len.max(64).ilog2() - 3))
 }
 
 /// Elements with their offsets, from either end.

@@ -57,6 +57,8 @@ pub const WORKLOADS: &[(&str, Command)] = &[
     ("LPUSH", |rng| words("LPUSH", ["list".into(), value(rng)])),
     ("LRANGE 100", |_| words("LRANGE", ["list".into(), "0".into(), "99".into()])),
     ("RPOP", |_| words("RPOP", ["list".into()])),
+    ("RPUSH", |rng| words("RPUSH", ["list".into(), value(rng)])),
+    ("LPOP", |_| words("LPOP", ["list".into()])),
 ];
 
 fn words<const N: usize>(name: &str, arguments: [String; N]) -> Vec<String> {

@@ -1,12 +1,13 @@
 //! One node of a quicklist: a listpack of bounded size, or one plain big element.
 //!
 //! A node knows nothing of limits; the quicklist decides what goes where, and when a listpack is sealed: its
-//! elements then lie closer together, if they can (see `uniform.rs`), until it is changed. Invariants of a
+//! elements then lie closer together, if they can (see `uniform.rs`), until more than its ends change. Invariants of a
 //! [`Node`]: `count` is the number of its elements; in a quicklist it is never 0; a plain node has
 //! exactly one element. Redis' counterpart: `quicklistNode`.
 
+use super::quicklist::End;
 use super::uniform::{self, Uniform};
-use crate::types::listpack::{self, Item, Listpack, Needle};
+use crate::types::listpack::{self, Item, Listpack, Needle, Room};
 use std::borrow::Cow;
 
 /// What a node holds.
@@ -56,14 +57,19 @@ impl Node {
 
     /// A node with one element.
     pub fn of(element: &[u8], large: bool) -> Self {
-        let body = if large {
-            Body::Plain(element.into())
-        } else {
-            let mut pack = Listpack::new();
-            pack.push_back(element);
-            Body::Packed(pack)
-        };
-        Node { count: 1, body }
+        if large { Node::plain(element) } else { Node::expecting(element, 0, Room::Back) }
+    }
+
+    /// A node with one element, expected to grow to a listpack of so many bytes at one end.
+    pub fn expecting(element: &[u8], bytes: usize, room: Room) -> Self {
+        let mut pack = Listpack::with_room(bytes, room);
+        pack.push_back(element);
+        Node { count: 1, body: Body::Packed(pack) }
+    }
+
+    /// A node with one element too large for a listpack.
+    pub fn plain(element: &[u8]) -> Self {
+        Node { count: 1, body: Body::Plain(element.into()) }
     }
 
     pub fn count(&self) -> usize {
@@ -133,6 +139,32 @@ impl Node {
         let result = change(pack);
         self.recount();
         Some(result)
+    }
+
+    /// Adds an element at one end; the node must be packed.
+    pub fn push(&mut self, end: End, element: &[u8]) {
+        self.unseal();
+        if let Body::Packed(pack) = &mut self.body {
+            match end {
+                End::Head => pack.push_front(element),
+                End::Tail => pack.push_back(element),
+            }
+            self.count += 1;
+        }
+    }
+
+    /// Deletes the element at one end; nothing happens to a plain node.
+    pub fn remove_end(&mut self, end: End) {
+        if let Body::Sealed(uniform) = &mut self.body
+            && uniform.remove_end(end)
+        {
+            self.count -= 1;
+            return;
+        }
+        self.edit(|pack| {
+            let offset = if end == End::Head { pack.first() } else { pack.last() };
+            offset.map(|offset| pack.delete(offset))
+        });
     }
 
     fn recount(&mut self) {

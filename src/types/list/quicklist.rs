@@ -9,7 +9,7 @@
 use super::ListLimits;
 use super::node::{Node, NodeBody, NodeRef};
 use super::walk::NodeWalk;
-use crate::types::listpack::{Item, Listpack, Needle};
+use crate::types::listpack::{Item, Listpack, Needle, Room, snug_capacity};
 use crate::types::walk::Walking;
 use std::collections::VecDeque;
 
@@ -119,6 +119,25 @@ impl Quicklist {
         result
     }
 
+    /// Adds an element to the node at one end, if there is one that has room for it.
+    fn push_into(&mut self, end: End, element: &[u8], limits: &ListLimits) -> bool {
+        let (n, node) = match end {
+            End::Head => (0, self.nodes.front_mut()),
+            End::Tail => (self.nodes.len().wrapping_sub(1), self.nodes.back_mut()),
+        };
+        let Some(node) = node.filter(|node| accepts(node, element, limits)) else {
+            return false;
+        };
+        if let Some(walk) = self.walk.get_mut() {
+            walk.change(n, node);
+        }
+        let bytes = node.heap_bytes();
+        node.push(end, element);
+        self.len += 1;
+        self.bytes = self.bytes - bytes + node.heap_bytes();
+        true
+    }
+
     /// Seals the node, if it is there: it is no longer at the end of the list, or will not be.
     pub fn seal(&mut self, n: usize) {
         if n < self.nodes.len() {
@@ -193,22 +212,25 @@ impl Quicklist {
 /// Changing.
 impl Quicklist {
     pub fn push(&mut self, end: End, element: &[u8], limits: &ListLimits) {
-        let (n, edge) = match end {
-            End::Head => (0, 0),
-            End::Tail => (self.nodes.len(), self.nodes.len().wrapping_sub(1)),
+        let (n, edge, room) = match end {
+            End::Head => (0, 0, Room::Front),
+            End::Tail => (self.nodes.len(), self.nodes.len().wrapping_sub(1), Room::Back),
         };
-        let large = limits.is_large(element.len());
-        if large || !self.accepts(edge, element, limits) {
-            self.seal(edge);
-            self.add_node(n, Node::of(element, large));
+        // Where no threshold says otherwise, no node accepts a large one.
+        let may_join = limits.packed_threshold == 0 || !limits.is_large(element.len());
+        if may_join && self.push_into(end, element, limits) {
             return;
         }
-        self.edit(edge, |node| {
-            node.edit(|pack| match end {
-                End::Head => pack.push_front(element),
-                End::Tail => pack.push_back(element),
-            })
-        });
+        if limits.is_large(element.len()) {
+            self.seal(edge);
+            self.add_node(n, Node::plain(element));
+        } else {
+            // It will become as large as the one before it, so it takes at once what it will need, unless that were
+            // much beside what the list has: a listpack that grows from nothing is copied many times.
+            let expected = self.nodes.get(edge).and_then(Node::pack_len).unwrap_or(0).min(self.bytes / 16);
+            self.seal(edge);
+            self.add_node(n, Node::expecting(element, snug_capacity(expected), room));
+        }
     }
 
     /// Deletes the element at one end; false if there is none.
@@ -221,12 +243,7 @@ impl Quicklist {
             self.take_node(n);
             return true;
         }
-        self.edit(n, |node| {
-            node.edit(|pack| {
-                let offset = if end == End::Head { pack.first() } else { pack.last() };
-                offset.map(|offset| pack.delete(offset))
-            })
-        });
+        self.edit(n, |node| node.remove_end(end));
         true
     }
 
@@ -245,11 +262,7 @@ impl Quicklist {
 
     /// Whether the node is there, packed, and has room for the element.
     fn accepts(&self, n: usize, element: &[u8], limits: &ListLimits) -> bool {
-        let Some(bytes) = self.nodes.get(n).and_then(Node::pack_len) else {
-            return false;
-        };
-        !limits.exceeded(bytes + element.len() + ENTRY_OVERHEAD, self.nodes[n].count() + 1)
-            && Listpack::has_room(bytes, element.len() + ENTRY_OVERHEAD)
+        self.nodes.get(n).is_some_and(|node| accepts(node, element, limits))
     }
 
     /// Inserts next to the element `i` of the node `n`: into that node, else into the neighbour
@@ -272,7 +285,7 @@ impl Quicklist {
         } else {
             self.cut(n, at);
             if large {
-                self.add_node(n + 1, Node::of(element, true));
+                self.add_node(n + 1, Node::plain(element));
                 return;
             }
             // The new element joins the part without its pivot.
@@ -438,6 +451,12 @@ impl Quicklist {
         }
         deleted
     }
+}
+
+/// Whether the node is packed and has room for the element. No limit lets a node grow past what a listpack carries.
+fn accepts(node: &Node, element: &[u8], limits: &ListLimits) -> bool {
+    let fits = |bytes| !limits.exceeded(bytes + element.len() + ENTRY_OVERHEAD, node.count() + 1);
+    node.pack_len().is_some_and(fits)
 }
 
 /// What an entry is reckoned to cost beside its bytes when asking whether a node has room.

@@ -320,3 +320,37 @@ fn replacing_does_not_swell_nodes() {
     (0..300).for_each(|index| model[index * 3] = vec![b'y'; 3000]);
     check(&list, &model);
 }
+
+#[test]
+fn both_ends_are_stored_alike() {
+    let elements: Vec<String> = (0..100_000).map(|i| format!("element {i:08}")).collect();
+    let (mut pushed_front, mut pushed_back, mut both) = (List::new(), List::new(), List::new());
+    for (i, element) in elements.iter().enumerate() {
+        pushed_front.push_front(element.as_bytes(), &DEFAULTS);
+        pushed_back.push_back(element.as_bytes(), &DEFAULTS);
+        match i % 2 {
+            0 => both.push_front(element.as_bytes(), &DEFAULTS),
+            _ => both.push_back(element.as_bytes(), &DEFAULTS),
+        }
+    }
+    for list in [&pushed_front, &pushed_back, &both] {
+        let each = list.heap_bytes() as f64 / elements.len() as f64;
+        assert!(each < 16.6, "{each} bytes for each element of 16");
+    }
+    assert!(pushed_front.iter_rev().map(|item| item.to_vec()).eq(elements.iter().map(|e| e.as_bytes().to_vec())));
+}
+
+#[test]
+fn memory_falls_as_elements_go() {
+    for step in [List::remove_front as fn(&mut List) -> bool, List::remove_back] {
+        let mut list = List::new();
+        (0..20_000).for_each(|i| list.push_front(format!("element {i:08}").as_bytes(), &DEFAULTS));
+        while list.len() > 1 {
+            assert!(step(&mut list));
+            let most = list.len() * 18 * 5 / 4 + 2 * 8192 + 1024;
+            assert!(list.heap_bytes() <= most, "{} elements take {} bytes", list.len(), list.heap_bytes());
+        }
+        list.try_shrink(&DEFAULTS);
+        assert!(list.heap_bytes() <= 128, "{}", list.heap_bytes());
+    }
+}

@@ -13,11 +13,12 @@ pub(super) struct Encoded<'a> {
 }
 
 impl<'a> Encoded<'a> {
+    #[inline]
     pub(super) fn new(item: Item<'a>) -> Self {
         match item {
             Item::Int(value) => Self::int(value),
-            // Decimal forms of an i64 have at most 20 bytes.
-            Item::Bytes(bytes) if bytes.len() <= 20 => match canonical_int(bytes) {
+            // Decimal forms of an i64 have at most 20 bytes, and end in a digit.
+            Item::Bytes(bytes @ [.., b'0'..=b'9']) if bytes.len() <= 20 => match canonical_int(bytes) {
                 Some(value) => Self::int(value),
                 None => Self::string(bytes),
             },
@@ -25,6 +26,7 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn string(data: &'a [u8]) -> Self {
         let mut head = [0; 9];
         let len = data.len();
@@ -69,13 +71,25 @@ impl<'a> Encoded<'a> {
     }
 
     /// Length with the backlen.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         let len = self.head_len + self.data.len();
         len + backlen_len(len)
     }
 
     /// Writes the entry to `out`, which has exactly its length.
+    #[inline]
     pub(super) fn write(&self, out: &mut [u8]) {
+        // Short strings and small integers are nearly all there is: nothing to be called for their head.
+        if self.head_len == 1
+            && let [head, data @ .., back] = out
+            && data.len() == self.data.len()
+        {
+            *head = self.head[0];
+            data.copy_from_slice(self.data);
+            *back = 1 + self.data.len() as u8;
+            return;
+        }
         let (head, rest) = out.split_at_mut(self.head_len);
         head.copy_from_slice(&self.head[..self.head_len]);
         let (data, back) = rest.split_at_mut(self.data.len());
