@@ -26,7 +26,7 @@ use super::spec::Spec;
 const MOST: usize = 16;
 
 /// Requests that another thread reads at most of what a client has sent at once.
-const MOST_READ: usize = 1024;
+const MOST_READ: usize = 256;
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
