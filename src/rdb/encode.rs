@@ -91,6 +91,7 @@ impl Encoder {
                 length(container::PACKED, out);
                 self.string(pack.as_bytes(), out);
             }
+            Piece::Text(text) => out.extend_from_slice(text),
             Piece::Member(member) => self.string(member.bytes(&mut IntBuf::new()), out),
             Piece::Scored(member, score) => {
                 self.string(member.bytes(&mut IntBuf::new()), out);
@@ -150,10 +151,15 @@ impl Encoder {
         }
         let packed_len = (out.len() - body) as u64;
         let gap = room - length_len(packed_len);
-        let mut packed_length = Vec::with_capacity(room);
-        length(packed_len, &mut packed_length);
-        out[lengths..lengths + packed_length.len()].copy_from_slice(&packed_length);
-        out.drain(lengths + packed_length.len()..lengths + packed_length.len() + gap);
+        if gap > 0 {
+            out.drain(lengths..lengths + gap);
+        }
+        let behind = out.len();
+        length(packed_len, out);
+        let shown = out.len() - behind;
+        let (before, packed_length) = out.split_at_mut(behind);
+        before[lengths..lengths + shown].copy_from_slice(packed_length);
+        out.truncate(behind);
         true
     }
 }
