@@ -51,9 +51,10 @@ impl Compressor {
         let bits = (usize::BITS - input.len().leading_zeros()).clamp(6, 14);
         let base = self.begin(input.len(), 1 << bits);
         let seen = &mut self.seen[..1 << bits];
+        let mask = seen.len() - 1;
         let (mut at, mut literal) = (0, 0);
         while let Some(three) = three(input, at) {
-            let slot = &mut seen[hash(three, bits)];
+            let slot = &mut seen[hash(three, bits) & mask];
             let candidate = slot.checked_sub(base).map(|before| before as usize);
             *slot = base + at as u32;
             let repeated =
@@ -74,7 +75,7 @@ impl Compressor {
             let end = at + length;
             for place in end - 2..end {
                 if let Some(three) = self::three(input, place) {
-                    seen[hash(three, bits)] = base + place as u32;
+                    seen[hash(three, bits) & mask] = base + place as u32;
                 }
             }
             (at, literal) = (end, end);
