@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_walk_gives_what_was_there_when_it_began() {
-        let before: Vec<u8> = (0..5 * PIECE + 100).map(|n| (n * 7 >> 3) as u8).collect();
+        let before: Vec<u8> = (0..5 * PIECE + 100).map(|n| ((n * 7) >> 3) as u8).collect();
         let (mut text, tally) = (Text::new(before.clone()), Tally::default());
         text.begin_walk(Walker::new(3, &tally));
         assert_eq!(text.walker(), Some(3));
