@@ -338,10 +338,10 @@ fn storm(seed: u64, chunk: usize) -> World {
 /// A command that changes a large value, or does away with it.
 fn large_command(rng: &mut Rng) -> String {
     let key = |rng: &mut Rng, kind: &str| format!("{kind}{}", rng.below(3));
-    let (l, st, h, z) = (key(rng, "l"), key(rng, "t"), key(rng, "h"), key(rng, "z"));
-    let any = [&l, &st, &h, &z][rng.below(4) as usize].clone();
+    let (l, st, h, z, s) = (key(rng, "l"), key(rng, "t"), key(rng, "h"), key(rng, "z"), key(rng, "s"));
+    let any = [&l, &st, &h, &z, &s][rng.below(5) as usize].clone();
     let (n, m) = (rng.below(500), rng.below(500));
-    match rng.below(50) {
+    match rng.below(60) {
         0..=2 => format!("HSET {h} m{n} {m} m{m} {n}"),
         3..=5 => format!("HDEL {h} m{n} m{m} m7"),
         6 => format!("HPEXPIRE {h} {} FIELDS 2 m{n} m{m}", n + 1),
@@ -380,7 +380,14 @@ fn large_command(rng: &mut Rng) -> String {
         46 => format!("SPOP {st} 100000"),
         47 => format!("LTRIM {l} 1 0"),
         48 => format!("ZREMRANGEBYRANK {z} 0 -1"),
-        _ => format!("GET s{n}"),
+        49 => format!("SET {s} {}", "written anew ".repeat(n as usize * 8).trim_end().replace(' ', "_")),
+        50..=52 => format!("SETRANGE {s} {} changed{n}", n * 130),
+        53 => format!("SETRANGE {s} {} {}", n * 60, "longer".repeat(m as usize * 8 + 1)),
+        54 | 55 => format!("APPEND {s} more{n}"),
+        56 => format!("GETDEL {s}"),
+        57 => format!("INCR {s}"),
+        58 => format!("GETSET {s} {n}"),
+        _ => format!("STRLEN {s}"),
     }
 }
 
@@ -399,6 +406,14 @@ fn fill(world: &mut World, rng: &mut Rng) {
         }
         encode_command(args.iter().map(String::as_bytes), &mut bytes);
     }
+    // A string of a few pieces in a buffer of its own, with and without repetitions.
+    let (key, len) = (format!("s{which}"), 9_000 + rng.below(80_000) as usize);
+    let text: Vec<u8> = match rng.below(2) {
+        0 => std::iter::repeat_with(|| rng.next().to_le_bytes()).flatten().take(len).collect(),
+        _ => (0..len).map(|n| (n / 7 % 31) as u8).collect(),
+    };
+    encode_command([b"SET", key.as_bytes(), &text], &mut bytes);
+    encode_command([b"APPEND", key.as_bytes(), b"."], &mut bytes);
     world.receive(0, &bytes);
 }
 

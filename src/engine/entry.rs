@@ -13,6 +13,7 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 use crate::types::address::Address;
@@ -21,6 +22,8 @@ use crate::types::list::List;
 use crate::types::number;
 use crate::types::prefetch::prefetch;
 use crate::types::set::{self, Set};
+use crate::types::text::{self, Text};
+use crate::types::walk::Walker;
 use crate::types::zset::Zset;
 
 pub use crate::types::value::{Kind, Value, ValueMut, ValueRef};
@@ -33,6 +36,7 @@ const LIST: u8 = 4;
 const SET: u8 = 5;
 const HASH: u8 = 6;
 const ZSET: u8 = 7;
+const TEXT: u8 = 8;
 
 const KIND_SHIFT: u32 = 24;
 const ACCESS_MASK: u32 = (1 << KIND_SHIFT) - 1;
@@ -90,6 +94,7 @@ impl Entry {
                 None if bytes.len() > EMBED_MAX => Entry::boxed(RAW, key, Box::new(bytes)),
                 None => Entry::string(key, &bytes),
             },
+            Value::Text(text) => Entry::boxed(TEXT, key, text),
             Value::List(list) => Entry::boxed(LIST, key, list),
             Value::Set(set) => Entry::boxed(SET, key, set),
             Value::Hash(hash) => {
@@ -234,7 +239,7 @@ impl Entry {
     /// The value's type.
     pub fn kind(&self) -> Kind {
         match self.tag() {
-            SHORT | LONG | INT | RAW => Kind::String,
+            SHORT | LONG | INT | RAW | TEXT => Kind::String,
             LIST => Kind::List,
             SET => Kind::Set,
             HASH => Kind::Hash,
@@ -255,7 +260,8 @@ impl Entry {
                 LIST => ValueRef::List(&*self.pointer(parts)),
                 SET => ValueRef::Set(&*self.pointer(parts)),
                 HASH => ValueRef::Hash(&*self.hash(parts)),
-                _ => ValueRef::Zset(&*self.pointer(parts)),
+                ZSET => ValueRef::Zset(&*self.pointer(parts)),
+                _ => ValueRef::String((*self.pointer::<Text>(parts)).bytes()),
             }
         }
     }
@@ -270,6 +276,7 @@ impl Entry {
                 SET => ValueMut::Set(&mut *self.pointer(parts)),
                 HASH => ValueMut::Hash(&mut *self.hash(parts)),
                 ZSET => ValueMut::Zset(&mut *self.pointer(parts)),
+                TEXT => ValueMut::Text(&mut *self.pointer(parts)),
                 _ => ValueMut::String,
             }
         }
@@ -306,6 +313,7 @@ impl Entry {
     fn rebuild(&mut self, kind: u8, tail: &[u8]) {
         let parts = self.parts();
         let old = self.tag();
+        debug_assert!(self.walker().is_none(), "a value that is walked goes to the walk");
         if old == kind && kind <= INT && parts.value_len == tail.len() {
             // SAFETY: the value field has exactly `tail.len()` bytes inside our allocation.
             unsafe { ptr::copy_nonoverlapping(tail.as_ptr(), self.0.as_ptr().add(parts.value_at), tail.len()) };
@@ -316,10 +324,10 @@ impl Entry {
         *self = fresh;
     }
 
-    /// The string as a growable buffer that can be changed in place; `None` for other types.
-    /// Afterwards OBJECT ENCODING says "raw".
-    pub fn string_mut(&mut self) -> Option<&mut Vec<u8>> {
-        if self.tag() != RAW {
+    /// The string as a growable buffer of which these bytes are about to be changed in place; `None` for other types.
+    /// It must not become shorter. Afterwards OBJECT ENCODING says "raw".
+    pub fn string_mut(&mut self, changed: Range<usize>) -> Option<&mut Vec<u8>> {
+        if self.tag() != RAW && self.tag() != TEXT {
             let bytes = match self.value() {
                 ValueRef::String(bytes) => bytes.to_vec(),
                 ValueRef::Int(n) => n.to_string().into_bytes(),
@@ -330,8 +338,48 @@ impl Entry {
         }
         self.set_meta(self.meta() | MODIFIED);
         let parts = self.parts();
+        if self.tag() == TEXT {
+            // SAFETY: the tag says that the pointer is our own `Box<Text>`; we hold it exclusively.
+            return Some(unsafe { &mut *self.pointer::<Text>(parts) }.bytes_mut(changed));
+        }
         // SAFETY: the tag is RAW, so the pointer is our own `Box<Vec<u8>>`; we hold it exclusively.
         Some(unsafe { &mut *self.pointer::<Vec<u8>>(parts) })
+    }
+
+    /// Whether the value takes more than `bytes` and can be walked in slices.
+    #[inline]
+    pub fn is_walkable(&self, bytes: usize) -> bool {
+        match self.tag() {
+            SHORT | LONG | INT => false,
+            RAW | TEXT => matches!(self.value(), ValueRef::String(text) if text.len() > bytes.max(text::SMALLEST)),
+            _ => self.value().is_walkable(bytes),
+        }
+    }
+
+    /// Who walks the value, if anybody does.
+    pub fn walker(&self) -> Option<u32> {
+        match self.tag() {
+            SHORT | LONG | INT | RAW => None,
+            // SAFETY: the tag says which type the owned pointer has.
+            TEXT => unsafe { (*self.pointer::<Text>(self.parts())).walker() },
+            _ => self.value().walker(),
+        }
+    }
+
+    /// Begins a walk over a value that can be walked; there must be none under way.
+    pub fn begin_walk(&mut self, walker: Walker) {
+        if self.tag() == RAW {
+            let parts = self.parts();
+            // SAFETY: the tag is RAW, so the pointer is our own `Box<Vec<u8>>`. It is taken apart, and a box of the type
+            // that goes with the new tag comes in its place, in as many bytes, before anybody can look.
+            unsafe {
+                let bytes = *Box::from_raw(self.pointer::<Vec<u8>>(parts));
+                let pointer = Box::into_raw(Box::new(Text::new(bytes))) as usize;
+                ptr::write_unaligned(self.0.as_ptr().add(parts.value_at).cast::<usize>(), pointer);
+            }
+            self.set_meta(self.meta() & !(15 << KIND_SHIFT) | u32::from(TEXT) << KIND_SHIFT);
+        }
+        self.value_mut().begin_walk(walker);
     }
 
     /// Whether the string was changed in place since it was set (then its encoding shows as "raw").
@@ -395,6 +443,7 @@ impl Entry {
             tag => unsafe {
                 match tag {
                     RAW => Value::String(*Box::from_raw(self.pointer::<Vec<u8>>(parts))),
+                    TEXT => Value::Text(Box::from_raw(self.pointer(parts))),
                     LIST => Value::List(Box::from_raw(self.pointer(parts))),
                     SET => Value::Set(Box::from_raw(self.pointer(parts))),
                     HASH => Value::Hash(Box::new(self.hash(parts).read())),
@@ -423,6 +472,13 @@ impl Entry {
     #[inline]
     pub fn prefetch(&self) {
         prefetch(self.0.as_ptr());
+    }
+
+    /// Asks for all the memory of an entry of a usual size.
+    #[inline]
+    pub fn prefetch_whole(&self) {
+        prefetch(self.0.as_ptr());
+        prefetch(self.0.as_ptr().wrapping_add(64));
     }
 
     /// Asks for the memory in which the value, a large collection, looks for this element. Gives its hash, for
@@ -485,6 +541,7 @@ impl Entry {
             + match self.value() {
                 ValueRef::Int(_) => 0,
                 ValueRef::String(bytes) if self.tag() == RAW => size_of::<Vec<u8>>() + bytes.len(),
+                ValueRef::String(bytes) if self.tag() == TEXT => size_of::<Text>() + bytes.len(),
                 ValueRef::String(_) => 0,
                 ValueRef::List(list) => size_of::<List>() + list.heap_bytes(),
                 ValueRef::Set(set) => size_of::<Set>() + set.heap_bytes(),
@@ -522,6 +579,7 @@ impl Drop for Entry {
                 LIST => drop(Box::from_raw(self.pointer::<List>(parts))),
                 SET => drop(Box::from_raw(self.pointer::<Set>(parts))),
                 HASH => self.hash(parts).drop_in_place(),
+                TEXT => drop(Box::from_raw(self.pointer::<Text>(parts))),
                 _ => drop(Box::from_raw(self.pointer::<Zset>(parts))),
             }
             dealloc(self.0.as_ptr(), parts.layout());
@@ -558,7 +616,7 @@ mod tests {
                 assert_eq!((entry.key(), bytes(&entry)), (&key[..], value.clone()));
                 entry.set_expire_at(Some(len as i64));
                 assert_eq!(entry.expire_at(), Some(len as i64));
-                entry.string_mut().unwrap().push(b'x');
+                entry.string_mut(0..0).unwrap().push(b'x');
                 assert_eq!(bytes(&entry).len(), len + 1);
                 assert!(entry.is_modified());
                 entry.write_int(-5);

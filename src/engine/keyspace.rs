@@ -408,7 +408,7 @@ impl Keyspace {
         self.notify(NotifyFlags::NEW, "new", entry.key());
         let seed = self.seed;
         if let Some(walk) = &mut self.walk
-            && let Some(id) = entry.value().walker()
+            && let Some(id) = entry.walker()
         {
             walk.moved(id, self.db, entry.key());
         }
@@ -444,7 +444,7 @@ impl Keyspace {
             }
             return self.insert(entry);
         };
-        let walked = self.walk.is_some() && entry.value().walker().is_some();
+        let walked = self.walk.is_some() && entry.walker().is_some();
         if walked || (lazy && entry.free_effort() > LAZY_EFFORT) {
             let old = std::mem::replace(entry, Entry::string(key, bytes));
             entry.set_access(old.access());
@@ -529,7 +529,7 @@ impl Keyspace {
 
     /// Drops an entry: at once, or in slices if it is large and `lazy` is set.
     pub fn discard(&mut self, entry: Entry, lazy: bool) {
-        let walked = self.walk.is_some() && entry.value().walker().is_some();
+        let walked = self.walk.is_some() && entry.walker().is_some();
         if walked || (lazy && entry.free_effort() > LAZY_EFFORT) {
             give_up(&mut self.walk, &mut self.garbage, entry);
         }
@@ -794,7 +794,7 @@ impl Keyspace {
             && let Some(entry) = self.dbs[self.db].table.find_mut(hash, |e| e.key() == key)
             && !entry.is_marked()
         {
-            walk.take_early(as_db, self.db, entry);
+            walk.take(as_db, self.db, entry);
             entry.set_marked(true);
         }
     }
@@ -805,7 +805,7 @@ impl Keyspace {
         for (id, key) in walk.opened_in(db) {
             let hash = hash_bytes(self.seed, &key);
             if let Some(entry) = self.dbs[db].table.remove(hash, |e| *e.key() == *key) {
-                walk.keep_value(id, entry.into_value());
+                walk.keep_value(id, entry);
             }
         }
     }
@@ -857,8 +857,8 @@ typed!(zset, zset_mut, zset_or_new, Zset, "sorted set", |keys| Zset::new(keys.rn
 /// Hands a value that leaves the keyspace to whom it concerns: the walk, if that is in the middle of it, or
 /// those who free it in slices.
 fn give_up(walk: &mut Option<Walk>, garbage: &mut Vec<Garbage>, entry: Entry) {
-    match (walk, entry.value().walker()) {
-        (Some(walk), Some(id)) => walk.keep_value(id, entry.into_value()),
+    match (walk, entry.walker()) {
+        (Some(walk), Some(id)) => walk.keep_value(id, entry),
         _ => garbage.push(Garbage::Value(entry.into_value())),
     }
 }
@@ -866,7 +866,7 @@ fn give_up(walk: &mut Option<Walk>, garbage: &mut Vec<Garbage>, entry: Entry) {
 /// Frees a slice of a value; whether anything is left.
 fn free_some(value: &mut Value) -> bool {
     match value {
-        Value::Int(_) | Value::String(_) => false,
+        Value::Int(_) | Value::String(_) | Value::Text(_) => false,
         Value::List(list) => list.take_chunk().is_some(),
         Value::Set(set) => set.drain_some(FREED_PER_SLICE),
         Value::Hash(hash) => hash.drain_some(FREED_PER_SLICE),

@@ -60,9 +60,9 @@ pub struct Persistence {
     pub last_save_ok: bool,
     pub last_save_seconds: i64,
     pub last_rewrite_ok: bool,
-    /// Bytes that the last snapshot of either kind took early, because they were about to change.
-    pub last_save_early_bytes: u64,
-    pub last_rewrite_early_bytes: u64,
+    /// The most bytes that the last snapshot of either kind has put aside at one time.
+    pub last_save_aside: u64,
+    pub last_rewrite_aside: u64,
     pub failed_rewrites_in_a_row: u64,
     pub last_rewrite_seconds: i64,
     /// When the snapshot under way began, unix seconds.
@@ -107,8 +107,8 @@ impl Default for Persistence {
             last_save_ok: true,
             last_save_seconds: -1,
             last_rewrite_ok: true,
-            last_save_early_bytes: 0,
-            last_rewrite_early_bytes: 0,
+            last_save_aside: 0,
+            last_rewrite_aside: 0,
             failed_rewrites_in_a_row: 0,
             last_rewrite_seconds: -1,
             snapshot_since: -1,

@@ -1,8 +1,8 @@
 //! Entries as the commands that make them: the base of a log without a snapshot in front
 //! (`aof-use-rdb-preamble no`).
 //!
-//! Collections come in commands of [`ITEMS`] elements, so that no command of the log is as large as the
-//! largest value. Redis' counterpart: `rewriteObject` and its like in `aof.c`.
+//! Collections come in commands of [`ITEMS`] elements, large strings in pieces, so that no command of the log is as
+//! large as the largest value. Redis' counterpart: `rewriteObject` and its like in `aof.c`.
 
 use crate::resp::encode_command;
 use crate::types::hash::Field;
@@ -17,9 +17,11 @@ use super::entry::Entry;
 /// Elements in one command at most.
 const ITEMS: usize = 64;
 
-/// A collection on its way: a command that grows until it is full, then the next.
+/// A large value on its way: a command that grows until it is full, then the next.
 pub(super) struct Commands {
     name: &'static [u8],
+    /// What the command is called from the second on.
+    then: &'static [u8],
     key: Box<[u8]>,
     /// Arguments that one element takes.
     stride: usize,
@@ -31,16 +33,16 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// The commands for a collection at `key`; `None` for strings.
-    pub fn new(key: &[u8], value: ValueRef) -> Option<Commands> {
-        let (name, stride): (&[u8], usize) = match value {
-            ValueRef::Int(_) | ValueRef::String(_) => return None,
-            ValueRef::List(_) => (b"RPUSH", 1),
-            ValueRef::Set(_) => (b"SADD", 1),
-            ValueRef::Zset(_) => (b"ZADD", 2),
-            ValueRef::Hash(_) => (b"HMSET", 2),
+    /// The commands for a value at `key` that comes in pieces.
+    pub fn new(key: &[u8], value: ValueRef) -> Commands {
+        let (name, then, stride): (&[u8], &[u8], usize) = match value {
+            ValueRef::Int(_) | ValueRef::String(_) => (b"SET", b"APPEND", 1),
+            ValueRef::List(_) => (b"RPUSH", b"RPUSH", 1),
+            ValueRef::Set(_) => (b"SADD", b"SADD", 1),
+            ValueRef::Zset(_) => (b"ZADD", b"ZADD", 2),
+            ValueRef::Hash(_) => (b"HMSET", b"HMSET", 2),
         };
-        Some(Commands { name, key: key.into(), stride, bytes: Vec::new(), ends: Vec::new(), later: Vec::new() })
+        Commands { name, then, key: key.into(), stride, bytes: Vec::new(), ends: Vec::new(), later: Vec::new() }
     }
 
     /// Adds a piece.
@@ -49,6 +51,10 @@ impl Commands {
             Piece::Node(NodeRef::Plain(element)) => self.push(element, out),
             Piece::Node(NodeRef::Packed(pack)) => pack.iter().for_each(|(_, item)| self.push_item(item, out)),
             Piece::Member(member) => self.push_item(member, out),
+            Piece::Text(bytes) => {
+                encode_command([self.name, &self.key, bytes], out);
+                self.name = self.then;
+            }
             Piece::Scored(member, score) => {
                 self.push(format_f64(score, &mut FloatBuf::new()).as_bytes(), out);
                 self.push_item(member, out);
@@ -108,10 +114,9 @@ pub(super) fn entry(entry: &Entry, out: &mut Vec<u8>) {
         ValueRef::Int(value) => encode_command([b"SET", key, IntBuf::new().format(value).as_bytes()], out),
         ValueRef::String(value) => encode_command([b"SET", key, value], out),
         value => {
-            if let Some(mut commands) = Commands::new(key, value) {
-                value.pieces(|piece| commands.piece(piece, out));
-                commands.flush(out);
-            }
+            let mut commands = Commands::new(key, value);
+            value.pieces(|piece| commands.piece(piece, out));
+            commands.flush(out);
         }
     }
     expire(key, entry.expire_at(), out);

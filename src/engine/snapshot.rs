@@ -7,24 +7,24 @@
 //! walked in slices of their own (`slices.rs`). So the picture is exactly that of the cut, with bounded memory, and it
 //! works in a browser.
 //!
-//! Not in slices: a string, and a value in packed form. Each is given whole, so a string of hundreds of megabytes
-//! keeps everybody waiting while it is compressed and summed: about 4 ms a megabyte that is not compressible, 12 of
-//! text, measured on a slow machine. Redis' fork makes its clients wait for none of that.
+//! What may not be written yet is put aside; how much that is, [`Walk::put_aside`] says, and
+//! `snapshot-memory-limit` how much it may be before the walk makes haste at the clients' cost.
 //!
 //! Invariant: outside a walk no entry is marked. A walk that nobody wants any more therefore goes on to
 //! its end without writing.
 
 use std::collections::VecDeque;
 
-use crate::rdb::{Attributes, Aux, Format, Writer};
+use crate::rdb::{Attributes, Aux, Format, Sum, Writer};
 use crate::types::table::{Table, hash_bytes, passed};
+use crate::types::walk::Tally;
 
 use super::Engine;
-use super::config::MaxmemoryPolicy;
+use super::config::{MaxmemoryPolicy, MemoryOrPercent};
 use super::entry::Entry;
 use super::eviction::AccessPolicy;
 use super::host::{Ask, SnapshotKind};
-use super::keyspace::{DbWalk, Garbage, Keyspace};
+use super::keyspace::{Db, DbWalk, Garbage, Keyspace};
 use super::rewrite;
 use super::server::Server;
 use super::slices::Opened;
@@ -62,9 +62,13 @@ pub struct Walk {
     pub kind: Option<SnapshotKind>,
     /// `None` once nobody wants the snapshot any more.
     pub(super) form: Option<Form>,
+    /// Of a snapshot, unless the front end makes it: the sum of all that was given.
+    sum: Option<Sum>,
     pub(super) out: Vec<u8>,
-    /// Entries that came in the middle of an opened value.
-    pub(super) aside: Vec<u8>,
+    /// Entries that came in the middle of an opened value, in segments; they come after it.
+    aside: VecDeque<Vec<u8>>,
+    /// What opened values have put aside.
+    pub(super) tally: Tally,
     /// The db that is selected at the end of what is written.
     selected: Option<usize>,
     /// Large values under way.
@@ -84,23 +88,57 @@ pub struct Walk {
     pub keys_done: u64,
     /// Bytes written.
     pub bytes: u64,
-    /// Bytes of entries that were taken before their turn because they were about to change.
-    pub early_bytes: u64,
+    /// Memory in use at the cut.
+    used_bytes: u64,
+    /// The most that was put aside at one time.
+    pub peak_aside: u64,
+}
+
+/// Bytes of a segment of what is put aside.
+const SEGMENT_BYTES: usize = 64 * 1024;
+
+/// A limit in percent is never less than this: what is put aside of a few keys is not worth any haste.
+const LEAST_LIMIT: u64 = 4 << 20;
+
+/// Where the next entry is written.
+fn target<'w>(out: &'w mut Vec<u8>, aside: &'w mut VecDeque<Vec<u8>>, midway: bool) -> &'w mut Vec<u8> {
+    if !midway {
+        return out;
+    }
+    if aside.back().is_none_or(|segment| segment.len() >= SEGMENT_BYTES) {
+        aside.push_back(Vec::new());
+    }
+    aside.back_mut().expect("it was just pushed")
 }
 
 impl Walk {
-    /// Selects a db for what is written next, aside or not.
-    pub(super) fn select(&mut self, as_db: usize, aside: bool) {
+    /// Whether nothing may be written to `out` but more of the value under way, or what was put aside meanwhile.
+    fn is_midway(&self) -> bool {
+        !self.aside.is_empty() || self.is_within_value()
+    }
+
+    /// Writes some of what has been put aside, if it may be written. False if there is none.
+    fn step_aside(&mut self) -> bool {
+        if self.is_within_value() {
+            return false;
+        }
+        let Some(segment) = self.aside.pop_front() else { return false };
+        self.out.extend_from_slice(&segment);
+        true
+    }
+
+    /// Selects a db for what is written next.
+    pub(super) fn select(&mut self, as_db: usize) {
         if self.selected.replace(as_db) == Some(as_db) {
             return;
         }
         let (keys, expires) = self.sizes.get(as_db).copied().unwrap_or_default();
-        match (&mut self.form, aside) {
-            (Some(Form::Rdb(writer)), true) => writer.select_db_aside(as_db, keys, expires, &mut self.aside),
-            (Some(Form::Rdb(writer)), false) => writer.select_db(as_db, keys, expires, &mut self.out),
-            (Some(Form::Commands), true) => rewrite::select_db(as_db, &mut self.aside),
-            (Some(Form::Commands), false) => rewrite::select_db(as_db, &mut self.out),
-            (None, _) => {}
+        let midway = self.is_midway();
+        let target = target(&mut self.out, &mut self.aside, midway);
+        match &mut self.form {
+            Some(Form::Rdb(writer)) => writer.select_db(as_db, keys, expires, target),
+            Some(Form::Commands) => rewrite::select_db(as_db, target),
+            None => {}
         }
     }
 
@@ -111,42 +149,49 @@ impl Walk {
 
     /// Takes one entry as it is now.
     fn emit(&mut self, as_db: usize, entry: &Entry) {
-        let aside = self.is_midway();
-        self.select(as_db, aside);
+        self.select(as_db);
         let attributes = self.attributes(entry);
-        match (&mut self.form, aside) {
-            (Some(Form::Rdb(writer)), true) => {
-                writer.entry_aside(entry.key(), entry.value(), &attributes, &mut self.aside);
-            }
-            (Some(Form::Rdb(writer)), false) => {
-                writer.entry(entry.key(), entry.value(), &attributes, &mut self.out);
-            }
-            (Some(Form::Commands), true) => rewrite::entry(entry, &mut self.aside),
-            (Some(Form::Commands), false) => rewrite::entry(entry, &mut self.out),
-            (None, _) => return,
+        let midway = self.is_midway();
+        let target = target(&mut self.out, &mut self.aside, midway);
+        match &mut self.form {
+            Some(Form::Rdb(writer)) => writer.entry(entry.key(), entry.value(), &attributes, target),
+            Some(Form::Commands) => rewrite::entry(entry, target),
+            None => return,
         }
         self.keys_done += 1;
     }
 
     /// Takes one entry of a db, as it is now or in slices.
-    fn take(&mut self, as_db: usize, db: usize, entry: &mut Entry) {
+    pub fn take(&mut self, as_db: usize, db: usize, entry: &mut Entry) {
         match self.slices(entry) {
             true => self.open(as_db, db, entry),
             false => self.emit(as_db, entry),
         }
     }
 
-    /// Takes one entry that is about to change.
-    pub fn take_early(&mut self, as_db: usize, db: usize, entry: &mut Entry) {
-        let before = self.out.len() + self.aside.len();
-        self.take(as_db, db, entry);
-        self.early_bytes += (self.out.len() + self.aside.len() - before) as u64;
+    /// Bytes that are put aside, about: what was taken before its turn and could not be given yet, what opened values
+    /// keep, and what was flushed and is not walked yet.
+    pub fn put_aside(&self) -> u64 {
+        let aside: usize = self.aside.iter().map(Vec::len).sum();
+        let flushed: u64 = self.detached.iter().map(|part| part.table.len() as u64).sum();
+        let average = self.used_bytes / self.keys_total.max(1);
+        (self.out.len() + aside + self.tally.bytes() + self.packed_bytes()) as u64 + flushed * average
+    }
+
+    /// How many times the limit is put aside: 0 is within it.
+    fn excess(&self, limit: MemoryOrPercent) -> u64 {
+        let limit = match limit {
+            MemoryOrPercent::Bytes(0) => return 0,
+            MemoryOrPercent::Bytes(bytes) => bytes,
+            MemoryOrPercent::Percent(_) => limit.bytes(self.used_bytes).max(LEAST_LIMIT),
+        };
+        self.put_aside() / limit
     }
 
     /// Nobody wants the snapshot any more.
     pub fn cancel(&mut self) {
         self.form = None;
-        (self.out, self.aside) = (Vec::new(), Vec::new());
+        (self.out, self.aside) = (Vec::new(), VecDeque::new());
     }
 
     /// Whether nobody wants the snapshot any more.
@@ -157,6 +202,13 @@ impl Walk {
     /// Takes over a table that its db gives up.
     pub fn adopt(&mut self, as_db: usize, cursor: u64, table: Table<Entry>) {
         self.detached.push(Detached { as_db, cursor, table });
+    }
+
+    /// The db to go on with: the one that is selected, or any other.
+    fn next_db(&self, dbs: &[Db]) -> Option<usize> {
+        let pending = |db: &Db| matches!(db.walk, DbWalk::Pending { .. });
+        let in_turn = |db: &Db| matches!(db.walk, DbWalk::Pending { as_db, .. } if Some(as_db) == self.selected);
+        dbs.iter().position(in_turn).or_else(|| dbs.iter().position(pending))
     }
 
     /// One step through the tables that were handed over; false if there are none.
@@ -177,8 +229,8 @@ impl Walk {
     }
 }
 
-/// Steps of a walk in one go, where they bring nothing to write.
-const STEPS: usize = 1024;
+/// Steps of a walk in one go, where they bring nothing to write: some hundred cache misses.
+const STEPS: usize = 64;
 
 /// Entries of a handed-over table taken in one step.
 const DETACHED_STEP: usize = 16;
@@ -207,6 +259,7 @@ impl Keyspace {
             writer.head(&self.snapshot_head(server, base), &mut out);
             Form::Rdb(writer)
         };
+        let sum = matches!(form, Form::Rdb(_)).then(|| Sum::new(server.config.rdbchecksum));
         let mut sizes = Vec::new();
         for (number, db) in self.dbs.iter_mut().enumerate() {
             sizes.push((db.table.len(), db.expires.len()));
@@ -218,8 +271,10 @@ impl Keyspace {
         self.walk = Some(Walk {
             kind,
             form: Some(form),
+            sum,
             out,
-            aside: Vec::new(),
+            aside: VecDeque::new(),
+            tally: Tally::default(),
             selected: None,
             opened: VecDeque::new(),
             last_opened: 0,
@@ -231,14 +286,15 @@ impl Keyspace {
             policy: self.settings.eviction,
             keys_done: 0,
             bytes: 0,
-            early_bytes: 0,
+            used_bytes: (server.host.used_memory)() as u64,
+            peak_aside: 0,
         });
     }
 
     fn snapshot_writer(&self, server: &Server) -> Writer {
         let field_expiries = self.dbs.iter().any(|db| !db.field_expires.is_empty());
         let config = &server.config;
-        Writer::new(Format::for_field_expiries(field_expiries), config.rdbcompression, config.rdbchecksum)
+        Writer::new(Format::for_field_expiries(field_expiries), config.rdbcompression)
     }
 
     fn snapshot_head<'s>(&self, server: &'s Server, aof_base: bool) -> Aux<'s> {
@@ -251,25 +307,25 @@ impl Keyspace {
         }
     }
 
-    /// Goes on with the walk until `budget` bytes are there, or for a while. True at its end.
+    /// Goes on with the walk until there are `budget` bytes, or for a while. True at its end.
     fn step_walk(&mut self, budget: usize) -> bool {
         let seed = self.seed();
         for _ in 0..STEPS {
-            if self.walk.as_ref().is_some_and(|walk| walk.out.len() >= budget) {
+            let Some(walk) = &mut self.walk else { return true };
+            if walk.out.len() >= budget {
                 return false;
             }
-            if self.step_opened() || self.step_detached(seed) {
+            if walk.step_aside() || self.step_opened() || self.step_detached(seed) {
                 continue;
             }
             let Some(walk) = &mut self.walk else { return true };
-            let selected = walk.selected;
-            let pending = |db: &super::keyspace::Db| matches!(db.walk, DbWalk::Pending { .. });
-            let in_turn =
-                |db: &super::keyspace::Db| matches!(db.walk, DbWalk::Pending { as_db, .. } if Some(as_db) == selected);
-            let next = self.dbs.iter().position(in_turn).or_else(|| self.dbs.iter().position(pending));
-            let Some(next) = next else { return true };
+            let Some(next) = walk.next_db(&self.dbs) else { return true };
             let db = &mut self.dbs[next];
             let DbWalk::Pending { as_db, cursor } = db.walk else { return true };
+            // Each entry is a cache miss: those of the next bucket come in while these are dealt with.
+            let ahead = db.table.cursor_after(cursor);
+            let further = db.table.peek(ahead, Entry::prefetch_whole);
+            db.table.prefetch(further);
             let cursor = db.table.scan_mut(
                 cursor,
                 |e| hash_bytes(seed, e.key()),
@@ -282,9 +338,6 @@ impl Keyspace {
                 },
             );
             db.walk = if cursor == 0 { DbWalk::Done } else { DbWalk::Pending { as_db, cursor } };
-            // Each entry is a cache miss: those of the next bucket come in while these are dealt with.
-            let ahead = db.table.peek(cursor, Entry::prefetch);
-            db.table.prefetch(ahead);
         }
         false
     }
@@ -313,6 +366,7 @@ impl Keyspace {
             }
         }
         writer.finish(&mut out);
+        Sum::new(server.config.rdbchecksum).seal(&mut out);
         out
     }
 }
@@ -329,34 +383,53 @@ impl Engine {
         self.keyspace.walk.is_some() || persistence.snapshot.is_some() || persistence.wanted.is_some()
     }
 
+    /// The checksum of the snapshot that has just begun, for whoever wants to make it instead and to append its
+    /// trailer; `None` if it consists of commands.
+    pub fn take_snapshot_sum(&mut self) -> Option<Sum> {
+        self.keyspace.walk.as_mut().and_then(|walk| walk.sum.take())
+    }
+
+    /// How many times `snapshot-memory-limit` the snapshot under way has put aside: 0 is within it. Who pulls it
+    /// does so the more, the more this is.
+    pub fn snapshot_excess(&self) -> u64 {
+        let limit = self.server.config.snapshot_memory_limit;
+        self.keyspace.walk.as_ref().map_or(0, |walk| walk.excess(limit))
+    }
+
     /// Adds the next part of the snapshot under way to `out`: about `budget` bytes, or what the walk has.
     pub fn snapshot_chunk(&mut self, budget: usize, out: &mut Vec<u8>) -> SnapshotProgress {
         let keys = &mut self.keyspace;
-        if keys.walk.as_ref().is_none_or(Walk::is_cancelled) {
+        let Some(walk) = keys.walk.as_mut().filter(|walk| !walk.is_cancelled()) else {
             return SnapshotProgress::Idle;
-        }
-        let done = keys.step_walk(budget);
+        };
+        walk.peak_aside = walk.peak_aside.max(walk.put_aside());
+        // The walk goes on right behind what is there, so that nothing is copied but what came early.
+        let start = out.len();
+        out.append(&mut walk.out);
+        std::mem::swap(out, &mut walk.out);
+        let done = keys.step_walk(start + budget);
         let Some(walk) = &mut keys.walk else { return SnapshotProgress::Idle };
+        std::mem::swap(out, &mut walk.out);
         if done && let Some(Form::Rdb(writer)) = &mut walk.form {
-            writer.finish(&mut walk.out);
+            writer.finish(out);
         }
-        walk.bytes += walk.out.len() as u64;
-        if out.is_empty() {
-            // A huge string is not copied once more.
-            std::mem::swap(out, &mut walk.out);
-        } else {
-            out.append(&mut walk.out);
+        if let Some(sum) = &mut walk.sum {
+            sum.add(&out[start..]);
+            if done {
+                out.extend_from_slice(&sum.trailer());
+            }
         }
+        walk.bytes += (out.len() - start) as u64;
         if !done {
             return SnapshotProgress::More;
         }
         if walk.kind.is_some() {
             self.server.persistence.snapshot_bytes = walk.bytes;
         }
-        let early_bytes = walk.early_bytes;
+        let peak = walk.peak_aside;
         match walk.kind {
-            Some(SnapshotKind::Rdb) => self.server.persistence.last_save_early_bytes = early_bytes,
-            Some(SnapshotKind::LogBase) => self.server.persistence.last_rewrite_early_bytes = early_bytes,
+            Some(SnapshotKind::Rdb) => self.server.persistence.last_save_aside = peak,
+            Some(SnapshotKind::LogBase) => self.server.persistence.last_rewrite_aside = peak,
             None => {}
         }
         let was_export = keys.walk.take().is_some_and(|walk| walk.kind.is_none());

@@ -256,7 +256,6 @@ impl Pump {
             self.engine.tick(now);
             self.feed_starved();
         }
-        again |= self.storage.pull_slice(&mut self.engine);
         while self.dispatch(now) {}
         if let Some(threads) = &mut self.threads {
             threads.hand_out(self.engine.reader(), None);
@@ -265,6 +264,8 @@ impl Pump {
             self.leave(now);
             return Poll::Ready(code);
         }
+        // Those who have their replies are busy with them for a moment.
+        again |= self.storage.pull_slice(&mut self.engine, now);
         let ended = self.clock.now().mono;
         self.engine.end_turn(now.mono, ended);
         match again {
@@ -285,6 +286,7 @@ impl Pump {
             return;
         }
         let now = self.clock.now();
+        self.storage.note_clients();
         threads.feed(&mut self.engine, now, &mut self.outbox);
         while self.dispatch(now) {}
         if let Some(threads) = &mut self.threads {

@@ -209,7 +209,7 @@ impl Builder<'_> {
                 (hash.fetch_place(&name), reader.skip_text().and_then(|()| reader.millis().map(drop)))
             }
             Value::Hash(hash) => (hash.fetch_place(&name), reader.skip_text()),
-            Value::Int(_) | Value::String(_) | Value::List(_) => return false,
+            Value::Int(_) | Value::String(_) | Value::Text(_) | Value::List(_) => return false,
         };
         place.is_some() && rest.is_ok()
     }
@@ -242,7 +242,7 @@ impl Builder<'_> {
                 }
             }
             Value::Hash(hash) => self.field(kind, growing.base, hash, reader)?,
-            Value::Int(_) | Value::String(_) => {}
+            Value::Int(_) | Value::String(_) | Value::Text(_) => {}
         }
         growing.left -= 1;
         Ok(())
@@ -292,7 +292,7 @@ impl Builder<'_> {
             Value::Set(set) => set.settle(),
             Value::Hash(hash) => hash.settle(),
             Value::Zset(zset) => zset.settle(),
-            Value::Int(_) | Value::String(_) => {}
+            Value::Int(_) | Value::String(_) | Value::Text(_) => {}
         }
         value
     }
@@ -300,7 +300,8 @@ impl Builder<'_> {
 
 /// The value, unless it is a collection without elements, which Redis does not keep.
 pub(super) fn kept(value: Value) -> Option<Value> {
-    let empty = !matches!(value, Value::Int(_) | Value::String(_)) && value.as_ref().piece_count() == 0;
+    let empty =
+        !matches!(value, Value::Int(_) | Value::String(_) | Value::Text(_)) && value.as_ref().piece_count() == 0;
     (!empty).then_some(value)
 }
 

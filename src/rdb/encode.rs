@@ -14,6 +14,11 @@ use crate::types::walk::Piece;
 
 /// Strings up to this length are not worth compressing.
 const COMPRESS_MIN: usize = 20;
+/// Strings up to this length are tried seldom where so many in a row could not be compressed, and then how seldom:
+/// values are mostly of one kind, and trying takes three times as long as all the rest of writing a short string.
+const SELDOM_TRIED: usize = 512;
+const HOPELESS_AFTER: u32 = 32;
+const TRIED_ONE_IN: u32 = 8;
 /// Strings longer than this are not stored as an integer.
 const INT_MAX_LEN: usize = 11;
 
@@ -24,11 +29,13 @@ pub(super) struct Encoder {
     /// Whether strings that get shorter by it are compressed (rdbcompression).
     pub compress: bool,
     pub lzf: Compressor,
+    /// Strings in a row that could not be compressed, or were not tried.
+    in_vain: u32,
 }
 
 impl Encoder {
     pub fn new(format: Format, compress: bool) -> Encoder {
-        Encoder { format, compress, lzf: Compressor::default() }
+        Encoder { format, compress, lzf: Compressor::default(), in_vain: 0 }
     }
 
     /// The type byte under which [`Encoder::value`] writes the value.
@@ -91,6 +98,7 @@ impl Encoder {
                 length(container::PACKED, out);
                 self.string(pack.as_bytes(), out);
             }
+            Piece::Text(text) => out.extend_from_slice(text),
             Piece::Member(member) => self.string(member.bytes(&mut IntBuf::new()), out),
             Piece::Scored(member, score) => {
                 self.string(member.bytes(&mut IntBuf::new()), out);
@@ -128,9 +136,15 @@ impl Encoder {
         {
             return;
         }
-        if !(self.compress && bytes.len() > COMPRESS_MIN && self.compressed(bytes, out)) {
-            plain(bytes, out);
+        if self.compress && bytes.len() > COMPRESS_MIN {
+            let hopeless = self.in_vain >= HOPELESS_AFTER && bytes.len() <= SELDOM_TRIED;
+            if (!hopeless || self.in_vain.is_multiple_of(TRIED_ONE_IN)) && self.compressed(bytes, out) {
+                self.in_vain = 0;
+                return;
+            }
+            self.in_vain = self.in_vain.wrapping_add(1);
         }
+        plain(bytes, out);
     }
 
     /// Appends a string compressed, if that saves more than the second length costs.
@@ -150,10 +164,15 @@ impl Encoder {
         }
         let packed_len = (out.len() - body) as u64;
         let gap = room - length_len(packed_len);
-        let mut packed_length = Vec::with_capacity(room);
-        length(packed_len, &mut packed_length);
-        out[lengths..lengths + packed_length.len()].copy_from_slice(&packed_length);
-        out.drain(lengths + packed_length.len()..lengths + packed_length.len() + gap);
+        if gap > 0 {
+            out.drain(lengths..lengths + gap);
+        }
+        let behind = out.len();
+        length(packed_len, out);
+        let shown = out.len() - behind;
+        let (before, packed_length) = out.split_at_mut(behind);
+        before[lengths..lengths + shown].copy_from_slice(packed_length);
+        out.truncate(behind);
         true
     }
 }

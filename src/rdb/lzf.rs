@@ -24,8 +24,11 @@ const MAX_DISTANCE: usize = 8192;
 /// A compressor; it keeps its table between strings.
 #[derive(Clone, Debug, Default)]
 pub struct Compressor {
-    /// Position plus one where a hash of three bytes was last seen; 0 for never.
+    /// Where a hash of three bytes was last seen, counted over all strings so far: what lies before this one is as
+    /// good as never, so the table need not be emptied.
     seen: Vec<u32>,
+    /// Where the next string begins in that count; it begins at 1.
+    base: u32,
 }
 
 impl Compressor {
@@ -33,8 +36,8 @@ impl Compressor {
     /// it was and returns false.
     pub fn compress(&mut self, input: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
         let start = out.len();
-        // Positions are kept in 32 bits; Redis does not compress longer strings either.
-        let done = u32::try_from(input.len()).is_ok() && self.run(input, max, out).is_some();
+        // Positions are kept in 32 bits, counted from 1; Redis does not compress longer strings either.
+        let done = input.len() < u32::MAX as usize && self.run(input, max, out).is_some();
         if !done {
             out.truncate(start);
         }
@@ -44,50 +47,75 @@ impl Compressor {
     /// `None` once more than `max` bytes would be needed.
     fn run(&mut self, input: &[u8], max: usize, out: &mut Vec<u8>) -> Option<()> {
         let start = out.len();
-        // Short strings get a small table: emptying it is most of the work.
+        // Short strings get a small part of the table: it stays in the nearest cache.
         let bits = (usize::BITS - input.len().leading_zeros()).clamp(6, 14);
-        self.seen.clear();
-        self.seen.resize(1 << bits, 0);
-        let mut at = 0;
-        let mut literal = 0;
-        while at + 2 < input.len() {
-            let slot = &mut self.seen[hash(&input[at..], bits)];
-            let candidate = *slot as usize;
-            *slot = at as u32 + 1;
-            let length = match candidate.checked_sub(1) {
-                Some(before) if at - before <= MAX_DISTANCE => common(input, before, at),
-                _ => 0,
-            };
-            if length < 3 {
+        let base = self.begin(input.len(), 1 << bits);
+        let seen = &mut self.seen[..1 << bits];
+        let mask = seen.len() - 1;
+        let (mut at, mut literal) = (0, 0);
+        while let Some(three) = three(input, at) {
+            let slot = &mut seen[hash(three, bits) & mask];
+            let candidate = slot.checked_sub(base).map(|before| before as usize);
+            *slot = base + at as u32;
+            let repeated =
+                candidate.filter(|before| at - before <= MAX_DISTANCE && self::three(input, *before) == Some(three));
+            let Some(before) = repeated else {
                 // Where nothing has repeated for a while, nothing will: look less often. Strings that cannot be
                 // compressed are what a snapshot would spend half of its time on.
                 at += 1 + ((at - literal) >> SKIP_SHIFT).min(MAX_SKIP);
                 continue;
-            }
+            };
+            let length = common(input, before, at);
             put_literals(&input[literal..at], out);
-            put_repeat(length, at + 1 - candidate, out);
+            put_repeat(length, at - before, out);
             if out.len() - start > max {
                 return None;
             }
             // The inside of a repetition is not looked up: its last two places suffice.
             let end = at + length;
             for place in end - 2..end {
-                if place + 2 < input.len() {
-                    self.seen[hash(&input[place..], bits)] = place as u32 + 1;
+                if let Some(three) = self::three(input, place) {
+                    seen[hash(three, bits) & mask] = base + place as u32;
                 }
             }
-            at = end;
-            literal = end;
+            (at, literal) = (end, end);
+        }
+        let rest = input.len() - literal;
+        if out.len() - start + rest + rest.div_ceil(MAX_LITERAL) > max {
+            // Nothing is copied in vain where nothing repeats.
+            return None;
         }
         put_literals(&input[literal..], out);
-        (out.len() - start <= max).then_some(())
+        Some(())
+    }
+
+    /// Makes so many places of the table ready for a string of this length; where that begins in the count.
+    fn begin(&mut self, len: usize, places: usize) -> u32 {
+        let (base, end) = (self.base.max(1), u64::from(self.base.max(1)) + len as u64);
+        if let Ok(end) = u32::try_from(end) {
+            self.base = end;
+            if self.seen.len() < places {
+                self.seen.resize(places, 0);
+            }
+            return base;
+        }
+        self.seen.clear();
+        self.seen.resize(places, 0);
+        self.base = 1 + len as u32;
+        1
     }
 }
 
-/// Hash of the three bytes at the start of `bytes`.
+/// The three bytes at a place, if a fourth follows.
 #[inline]
-fn hash(bytes: &[u8], bits: u32) -> usize {
-    let three = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
+fn three(input: &[u8], at: usize) -> Option<u32> {
+    let four = input.get(at..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*four) & 0x00FF_FFFF)
+}
+
+/// Hash of three bytes.
+#[inline]
+fn hash(three: u32, bits: u32) -> usize {
     (three.wrapping_mul(0x9E37_79B1) >> (32 - bits)) as usize
 }
 
@@ -95,8 +123,15 @@ fn hash(bytes: &[u8], bits: u32) -> usize {
 #[inline]
 fn common(input: &[u8], before: usize, at: usize) -> usize {
     let longest = MAX_REPEAT.min(input.len() - at);
-    let pairs = input[before..].iter().zip(&input[at..at + longest]);
-    pairs.take_while(|(a, b)| a == b).count()
+    let (old, new) = (&input[before..before + longest], &input[at..at + longest]);
+    let ((old_eights, old_rest), (eights, rest)) = (old.as_chunks::<8>(), new.as_chunks::<8>());
+    for (n, (old, new)) in old_eights.iter().zip(eights).enumerate() {
+        let different = u64::from_le_bytes(*old) ^ u64::from_le_bytes(*new);
+        if different != 0 {
+            return 8 * n + different.trailing_zeros() as usize / 8;
+        }
+    }
+    8 * eights.len() + old_rest.iter().zip(rest).take_while(|(old, new)| old == new).count()
 }
 
 fn put_literals(bytes: &[u8], out: &mut Vec<u8>) {
@@ -214,6 +249,24 @@ mod tests {
             assert_eq!(decompress(&out, len).as_deref(), Some(&input[..]));
             assert!(len == 0 || decompress(&out, len - 1).is_none());
             assert!(decompress(&out, len + 1).is_none());
+        }
+    }
+
+    /// What a compressor saw in other strings does not matter, nor how many there were.
+    #[test]
+    fn a_compressor_begins_anew_with_each_string() {
+        let mut rng = Rng(9);
+        let mut compressor = Compressor::default();
+        for n in 0..3000 {
+            if n % 100 == 99 {
+                compressor.base = u32::MAX - rng.below(2000) as u32;
+            }
+            let alphabet = 1 + rng.below(5);
+            let input: Vec<u8> = (0..rng.below(1000)).map(|_| rng.below(alphabet) as u8).collect();
+            let (mut again, mut fresh) = (Vec::new(), Vec::new());
+            let done = compressor.compress(&input, input.len(), &mut again);
+            assert_eq!(done, Compressor::default().compress(&input, input.len(), &mut fresh));
+            assert!(again == fresh && (!done || decompress(&again, input.len()).as_deref() == Some(&input[..])));
         }
     }
 

@@ -24,6 +24,7 @@ mod read;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod text;
 mod write;
 mod ziplist;
 
@@ -35,4 +36,4 @@ pub use head::{Aux, ReplicationAux};
 pub use load::{Attributes, Entry, Loader, Note, Sink};
 pub use opcode::Format;
 pub use opcode::module::name as module_name;
-pub use write::{ValueHead, Writer};
+pub use write::{Sum, ValueHead, Writer};

@@ -18,6 +18,7 @@ mod pairs;
 use crate::types::PackLimits;
 use crate::types::listpack::{Item, Listpack};
 use crate::types::sample::Selection;
+use crate::types::walk::Walker;
 use form::{Form, View, ViewMut};
 use large::Large;
 use packed::Packed;
@@ -457,9 +458,9 @@ impl Hash {
         }
     }
 
-    pub(super) fn begin_walk(&mut self, id: u32) {
+    pub(super) fn begin_walk(&mut self, walker: Walker) {
         if let ViewMut::Large(large) = self.0.view_mut() {
-            large.begin_walk(id);
+            large.begin_walk(walker);
         }
     }
 

@@ -18,6 +18,7 @@ mod uniform;
 mod walk;
 
 use super::listpack::{Item, Listpack, Needle};
+use super::walk::Walker;
 pub use iter::Iter;
 pub use node::{NodeBody, NodeRef};
 
@@ -471,9 +472,9 @@ impl List {
         }
     }
 
-    pub(super) fn begin_walk(&mut self, id: u32) {
+    pub(super) fn begin_walk(&mut self, walker: Walker) {
         if let Repr::Quick(quick) = &mut self.repr {
-            quick.begin_walk(id);
+            quick.begin_walk(walker);
         }
     }
 

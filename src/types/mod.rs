@@ -18,6 +18,7 @@ pub mod set;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod text;
 pub mod thin;
 pub mod value;
 pub mod walk;

@@ -12,7 +12,7 @@ use crate::types::listpack::{IntBuf, Item, Listpack, canonical_int};
 use crate::types::sample::{Selection, below};
 use crate::types::table::{self, Entry, Table, hash_bytes};
 use crate::types::thin::ThinBytes;
-use crate::types::walk::{TableWalk, Walking};
+use crate::types::walk::{Keep, TableWalk, Walker, Walking};
 
 /// When a set changes its form, and what its table is seeded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,12 @@ struct Large {
     member_bytes: usize,
     seed: u64,
     walk: Walking<TableWalk<ThinBytes>>,
+}
+
+impl Keep for ThinBytes {
+    fn kept_bytes(&self) -> usize {
+        size_of::<ThinBytes>() + self.heap_bytes()
+    }
 }
 
 impl Large {
@@ -438,9 +444,9 @@ impl Set {
         }
     }
 
-    pub(super) fn begin_walk(&mut self, id: u32) {
+    pub(super) fn begin_walk(&mut self, walker: Walker) {
         if let Form::Large(large) = &mut self.0 {
-            large.walk.begin(TableWalk::new(id));
+            large.walk.begin(TableWalk::new(walker));
         }
     }
 

@@ -611,6 +611,11 @@ impl<T> Table<T> {
         start.wrapping_add(range).reverse_bits()
     }
 
+    /// The cursor behind the bucket that a scan at `cursor` would visit next.
+    pub fn cursor_after(&self, cursor: u64) -> u64 {
+        if self.len == 0 { 0 } else { self.after(self.bucket_of(cursor)) }
+    }
+
     /// Shows the entries of the bucket's first line that a scan at `cursor` would visit next, and gives the
     /// cursor behind it: for asking early for memory.
     pub fn peek(&self, cursor: u64, mut f: impl FnMut(&T)) -> u64 {

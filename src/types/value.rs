@@ -3,6 +3,7 @@
 use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
+use super::text::Text;
 use super::zset::Zset;
 
 /// The type of a value as users know it.
@@ -43,6 +44,8 @@ impl Kind {
 pub enum Value {
     Int(i64),
     String(Vec<u8>),
+    /// A string that is being walked, or was.
+    Text(Box<Text>),
     List(Box<List>),
     Set(Box<Set>),
     Hash(Box<Hash>),
@@ -65,6 +68,8 @@ pub enum ValueRef<'a> {
 #[allow(missing_docs)]
 pub enum ValueMut<'a> {
     String,
+    /// One that can be walked.
+    Text(&'a mut Text),
     List(&'a mut List),
     Set(&'a mut Set),
     Hash(&'a mut Hash),
@@ -77,6 +82,7 @@ impl Value {
         match self {
             Value::Int(n) => ValueRef::Int(*n),
             Value::String(bytes) => ValueRef::String(bytes),
+            Value::Text(text) => ValueRef::String(text.bytes()),
             Value::List(list) => ValueRef::List(list),
             Value::Set(set) => ValueRef::Set(set),
             Value::Hash(hash) => ValueRef::Hash(hash),

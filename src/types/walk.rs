@@ -5,15 +5,19 @@
 //! before anything ahead of it comes, goes or changes, all elements of that hash are kept as they are, and
 //! the hash is noted as *dealt with*: the walk passes over whatever it finds there later. Going by hashes
 //! and not by elements is exact, because a hash is dealt with as a whole. Sorted sets do the same in the
-//! order of their tree (`zset/walk.rs`), lists keep nodes (`list/walk.rs`).
+//! order of their tree (`zset/walk.rs`), lists keep nodes (`list/walk.rs`), strings pieces (`text.rs`).
 //!
 //! A collection that nobody walks pays one pointer in its large form and one branch for each change. A copy
 //! of a collection is not walked. Redis has no counterpart: it forks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::hash::Field;
 use super::list::NodeRef;
 use super::listpack::Item;
 use super::table::{Table, passed};
+use super::text::Text;
 use super::value::{Value, ValueMut, ValueRef};
 
 /// One of the parts that a collection is written in.
@@ -27,6 +31,79 @@ pub enum Piece<'a> {
     Scored(Item<'a>, f64),
     /// Of a hash.
     Field(Field<'a>),
+    /// Of a string: the next bytes.
+    Text(&'a [u8]),
+}
+
+/// How many bytes walks have put aside, about: all that belong to one snapshot count together.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(Arc<AtomicUsize>);
+
+impl Tally {
+    /// So many now.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn sub(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one walk has put aside; it goes from the tally with the walk.
+#[derive(Debug)]
+pub struct Share {
+    tally: Tally,
+    bytes: usize,
+}
+
+impl Share {
+    /// Nothing.
+    pub fn new(tally: &Tally) -> Share {
+        Share { tally: tally.clone(), bytes: 0 }
+    }
+
+    /// So much more.
+    pub fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.tally.add(bytes);
+    }
+
+    /// So much less.
+    pub fn sub(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.tally.sub(bytes);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.tally.sub(self.bytes);
+    }
+}
+
+/// Who begins a walk, and where it counts what it puts aside.
+#[derive(Clone, Debug)]
+pub struct Walker {
+    id: u32,
+    tally: Tally,
+}
+
+impl Walker {
+    /// The walker with this number.
+    pub fn new(id: u32, tally: &Tally) -> Walker {
+        Walker { id, tally: tally.clone() }
+    }
+
+    /// Its number, and a share that is empty.
+    pub fn split(self) -> (u32, Share) {
+        (self.id, Share::new(&self.tally))
+    }
 }
 
 /// Elements kept that are given in one step.
@@ -80,6 +157,15 @@ impl<W> std::fmt::Debug for Walking<W> {
     }
 }
 
+/// What a noted hash takes, about.
+pub(super) const NOTE_BYTES: usize = size_of::<u64>() * 3 / 2;
+
+/// An element that a walk may keep.
+pub(super) trait Keep: Clone {
+    /// Bytes that a copy takes, about.
+    fn kept_bytes(&self) -> usize;
+}
+
 /// The hashes that a walk has dealt with before their turn.
 pub(super) struct Dealt(Table<u64>);
 
@@ -114,18 +200,24 @@ pub(super) struct TableWalk<T> {
     dealt: Dealt,
     /// Elements as they were, before their turn.
     kept: Vec<T>,
+    share: Share,
 }
 
-impl<T: Clone> TableWalk<T> {
-    pub fn new(id: u32) -> TableWalk<T> {
-        TableWalk { id, cursor: 0, dealt: Dealt::new(), kept: Vec::new() }
+impl<T: Keep> TableWalk<T> {
+    pub fn new(walker: Walker) -> TableWalk<T> {
+        let (id, share) = walker.split();
+        TableWalk { id, cursor: 0, dealt: Dealt::new(), kept: Vec::new(), share }
     }
 
     /// An element with this hash is about to come, to go or to change.
     #[cold]
     pub fn keep(&mut self, table: &Table<T>, hash: u64, rehash: impl Fn(&T) -> u64) {
         if !passed(hash, self.cursor) && self.dealt.insert(hash) {
-            table.alike(hash, rehash, |element| self.kept.push(element.clone()));
+            self.share.add(NOTE_BYTES);
+            table.alike(hash, rehash, |element| {
+                self.share.add(element.kept_bytes());
+                self.kept.push(element.clone());
+            });
         }
     }
 
@@ -133,7 +225,12 @@ impl<T: Clone> TableWalk<T> {
     pub fn step(&mut self, table: &Table<T>, rehash: impl Fn(&T) -> u64, mut f: impl FnMut(&T)) -> bool {
         if !self.kept.is_empty() {
             let rest = self.kept.len().saturating_sub(KEPT_PER_STEP);
-            self.kept.drain(rest..).for_each(|element| f(&element));
+            let mut given = 0;
+            self.kept.drain(rest..).for_each(|element| {
+                given += element.kept_bytes();
+                f(&element);
+            });
+            self.share.sub(given);
             return false;
         }
         let dealt = &self.dealt;
@@ -147,7 +244,8 @@ impl<T: Clone> TableWalk<T> {
 }
 
 impl ValueRef<'_> {
-    /// Whether the value takes more than `bytes` and has a form that can be walked in slices.
+    /// Whether the collection takes more than `bytes` and has a form that can be walked in slices. Of a string only
+    /// its holder knows.
     pub fn is_walkable(&self, bytes: usize) -> bool {
         match self {
             ValueRef::Int(_) | ValueRef::String(_) => false,
@@ -158,7 +256,7 @@ impl ValueRef<'_> {
         }
     }
 
-    /// Who walks the value, if anybody does.
+    /// Who walks the collection, if anybody does.
     pub fn walker(&self) -> Option<u32> {
         match self {
             ValueRef::Int(_) | ValueRef::String(_) => None,
@@ -169,10 +267,11 @@ impl ValueRef<'_> {
         }
     }
 
-    /// How many pieces the value is written in.
+    /// How many pieces the value is written in, if it is.
     pub fn piece_count(&self) -> usize {
         match self {
-            ValueRef::Int(_) | ValueRef::String(_) => 0,
+            ValueRef::Int(_) => 0,
+            ValueRef::String(bytes) => Text::piece_count(bytes.len()),
             ValueRef::List(list) => list.node_count(),
             ValueRef::Set(set) => set.len(),
             ValueRef::Hash(hash) => hash.len(),
@@ -197,13 +296,14 @@ impl ValueRef<'_> {
 
 impl ValueMut<'_> {
     /// Begins a walk, if the form can be walked; there must be none under way.
-    pub fn begin_walk(&mut self, id: u32) {
+    pub fn begin_walk(&mut self, walker: Walker) {
         match self {
             ValueMut::String => {}
-            ValueMut::List(list) => list.begin_walk(id),
-            ValueMut::Set(set) => set.begin_walk(id),
-            ValueMut::Hash(hash) => hash.begin_walk(id),
-            ValueMut::Zset(zset) => zset.begin_walk(id),
+            ValueMut::Text(text) => text.begin_walk(walker),
+            ValueMut::List(list) => list.begin_walk(walker),
+            ValueMut::Set(set) => set.begin_walk(walker),
+            ValueMut::Hash(hash) => hash.begin_walk(walker),
+            ValueMut::Zset(zset) => zset.begin_walk(walker),
         }
     }
 
@@ -211,6 +311,7 @@ impl ValueMut<'_> {
     pub fn step_walk(&mut self, mut f: impl FnMut(Piece)) -> bool {
         match self {
             ValueMut::String => true,
+            ValueMut::Text(text) => text.step_walk(|bytes| f(Piece::Text(bytes))),
             ValueMut::List(list) => list.step_walk(|node| f(Piece::Node(node))),
             ValueMut::Set(set) => set.step_walk(|member| f(Piece::Member(member))),
             ValueMut::Hash(hash) => hash.step_walk(|field| f(Piece::Field(field))),
@@ -222,6 +323,7 @@ impl ValueMut<'_> {
     pub fn end_walk(&mut self) {
         match self {
             ValueMut::String => {}
+            ValueMut::Text(text) => text.end_walk(),
             ValueMut::List(list) => list.end_walk(),
             ValueMut::Set(set) => set.end_walk(),
             ValueMut::Hash(hash) => hash.end_walk(),
@@ -235,6 +337,7 @@ impl Value {
     pub fn as_mut(&mut self) -> ValueMut<'_> {
         match self {
             Value::Int(_) | Value::String(_) => ValueMut::String,
+            Value::Text(text) => ValueMut::Text(text),
             Value::List(list) => ValueMut::List(list),
             Value::Set(set) => ValueMut::Set(set),
             Value::Hash(hash) => ValueMut::Hash(hash),

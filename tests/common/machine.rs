@@ -291,7 +291,7 @@ impl Machine {
                 self.ask(&["BGREWRITEAOF"]);
             }
             10 => {
-                self.storage.pull_slice(&mut self.engine);
+                self.storage.pull_slice(&mut self.engine, at(self.now_ms));
             }
             _ => self.wait(rng.below(20)),
         }
@@ -310,10 +310,10 @@ impl Machine {
         let end = self.now_ms + ms;
         while self.now_ms < end {
             self.wait(100);
-            while self.storage.pull_slice(&mut self.engine) {}
+            while self.storage.pull_slice(&mut self.engine, at(self.now_ms)) {}
             while self.storage.work_one() {
                 self.storage.hear(&mut self.engine, at(self.now_ms));
-                while self.storage.pull_slice(&mut self.engine) {}
+                while self.storage.pull_slice(&mut self.engine, at(self.now_ms)) {}
                 self.pump();
             }
         }

@@ -336,7 +336,7 @@ fn copy(call: &mut Call) -> Outcome {
     let mut copy = entry.copy_to(destination);
     copy.set_expire_at(entry.expire_at());
     if entry.is_modified() {
-        copy.string_mut();
+        copy.string_mut(0..0);
     }
     in_db(call.keys, db, |keys| {
         let lazy = keys.settings.lazyfree_server_del;

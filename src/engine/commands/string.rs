@@ -701,7 +701,9 @@ fn append(call: &mut Call) -> Outcome {
         }
         Some(len) => {
             check_len(call, len as u64 + tail.len() as u64)?;
-            let Some(buffer) = call.keys.write(key).and_then(Entry::string_mut) else { return Err(Error::WrongType) };
+            let Some(buffer) = call.keys.write(key).and_then(|entry| entry.string_mut(0..0)) else {
+                return Err(Error::WrongType);
+            };
             reserve(buffer, tail.len())?;
             buffer.extend_from_slice(tail);
             buffer.len()
@@ -728,7 +730,9 @@ fn setrange(call: &mut Call) -> Outcome {
         reserve(&mut fresh, end)?;
         call.keys.insert(Entry::string(key, b""));
     }
-    let Some(buffer) = call.keys.write(key).and_then(Entry::string_mut) else { return Err(Error::WrongType) };
+    let Some(buffer) = call.keys.write(key).and_then(|entry| entry.string_mut(end - piece.len()..end)) else {
+        return Err(Error::WrongType);
+    };
     if before.is_none() {
         *buffer = fresh;
     }

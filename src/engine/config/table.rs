@@ -340,6 +340,7 @@ parameters! {
     slot_migration_max_failover_repl_bytes: i64 = 0, memory(-1), Rw, Nobody;
     slowlog_log_slower_than: i64 = 10000, int(-1, MAX), Rw, Engine => ["commandlog-execution-slower-than"];
     slowlog_max_len: u64 = 128, int(0, MAX), Rw, Engine => ["commandlog-slow-execution-max-len"];
+    snapshot_memory_limit: MemoryOrPercent = MemoryOrPercent::Percent(10), Kind::One, Rw, Engine, hidden;
     socket_mark_id: u32 = 0, uint(0, U32), Immutable, Nobody;
     stop_writes_on_bgsave_error: bool = true, Kind::Bool, Rw, Engine;
     stream_node_max_bytes: u64 = 4096, umemory(0), Rw, Nobody;

@@ -228,21 +228,21 @@ macro_rules! numbers {
 }
 numbers!(u16 u32 u64 i32 i64);
 
-/// A number of bytes, or a share of `maxmemory`.
+/// A number of bytes, or a share of a whole: of `maxmemory`, or of the memory in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryOrPercent {
     /// Bytes; 0 is no limit.
     Bytes(u64),
-    /// Percent of `maxmemory`, 1 to 100.
+    /// Percent of the whole, 1 to 100.
     Percent(u8),
 }
 
 impl MemoryOrPercent {
-    /// The limit in bytes under this `maxmemory`; 0 is no limit.
-    pub fn bytes(self, maxmemory: u64) -> u64 {
+    /// The limit in bytes if this is the whole; 0 is no limit.
+    pub fn bytes(self, whole: u64) -> u64 {
         match self {
             MemoryOrPercent::Bytes(bytes) => bytes,
-            MemoryOrPercent::Percent(percent) => (maxmemory as u128 * percent as u128 / 100) as u64,
+            MemoryOrPercent::Percent(percent) => (whole as u128 * percent as u128 / 100) as u64,
         }
     }
 }

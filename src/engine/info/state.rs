@@ -5,6 +5,7 @@ use super::super::eviction::lru_clock;
 use super::super::host::{Resources, SnapshotKind};
 use super::super::keyspace::Keyspace;
 use super::super::server::Server;
+use super::super::snapshot::Walk;
 use super::super::time::MonoTime;
 use super::{Lines, Source};
 use crate::rdb::Crc64;
@@ -237,10 +238,10 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
     lines.field("loading", u8::from(it.loading.is_some()));
     lines.zeros(&["async_loading"]);
     let walk = keys.walk.as_ref().filter(|walk| !walk.is_cancelled());
-    // Nothing is copied on write; what the walk takes early because it is about to change is the counterpart.
-    let early = walk.map_or(0, |walk| walk.early_bytes);
-    lines.field("current_cow_peak", early);
-    lines.field("current_cow_size", early);
+    // Nothing is copied on write; what the walk puts aside because it changes before its turn is the counterpart.
+    let aside = walk.map_or(0, Walk::put_aside);
+    lines.field("current_cow_peak", walk.map_or(0, |walk| walk.peak_aside.max(aside)));
+    lines.field("current_cow_size", aside);
     lines.zeros(&["current_cow_size_age"]);
     let (done, total) = walk.map_or((0, 0), |walk| (walk.keys_done, walk.keys_total));
     lines.field("current_fork_perc", format_args!("{:.2}", percent(done, total)));
@@ -260,7 +261,7 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
     lines.field("rdb_last_bgsave_time_sec", it.last_save_seconds);
     lines.field("rdb_current_bgsave_time_sec", seconds_under_way(SnapshotKind::Rdb));
     lines.field("rdb_saves", it.saves);
-    lines.field("rdb_last_cow_size", it.last_save_early_bytes);
+    lines.field("rdb_last_cow_size", it.last_save_aside);
     lines.field("rdb_last_load_keys_expired", it.loaded_expired);
     lines.field("rdb_last_load_keys_loaded", it.loaded_keys);
     lines.field("aof_enabled", u8::from(it.log_enabled));
@@ -272,7 +273,7 @@ pub(super) fn persistence(source: &Source, lines: &mut Lines) {
     lines.field("aof_rewrites", it.rewrites);
     lines.field("aof_rewrites_consecutive_failures", it.failed_rewrites_in_a_row);
     lines.field("aof_last_write_status", status(it.log_error.is_none()));
-    lines.field("aof_last_cow_size", it.last_rewrite_early_bytes);
+    lines.field("aof_last_cow_size", it.last_rewrite_aside);
     lines.zeros(&["slot_migration_fork_in_progress"]);
     lines.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
     if it.log_enabled {

@@ -21,7 +21,7 @@ use crate::native::clock::Clock;
 use crate::native::log::{self, in_words};
 use crate::native::process;
 use crate::native::ready::Flag;
-use crate::rdb::{Aux, Format, Writer};
+use crate::rdb::{Aux, Format, Sum, Writer};
 
 use super::append::OpenPart;
 use super::check::{self, Checker, Found, Stop};
@@ -259,7 +259,7 @@ fn finish_upgrade(disk: &dyn Disk, place: &LogPlace, manifest: &Manifest) -> Res
 
 fn empty_snapshot(config: &Config) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer = Writer::new(Format::for_field_expiries(false), config.rdbcompression, config.rdbchecksum);
+    let mut writer = Writer::new(Format::for_field_expiries(false), config.rdbcompression);
     let head = Aux {
         redis_version: std::str::from_utf8(&config.haversack_server_version).unwrap_or_default(),
         created_seconds: Clock::start().now().wall.seconds(),
@@ -269,6 +269,7 @@ fn empty_snapshot(config: &Config) -> Vec<u8> {
     };
     writer.head(&head, &mut bytes);
     writer.finish(&mut bytes);
+    Sum::new(config.rdbchecksum).seal(&mut bytes);
     bytes
 }
 

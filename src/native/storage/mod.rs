@@ -40,14 +40,23 @@ use worker::{Destination, Event, Job, LogPlace, SwitchError, Worker};
 /// Bytes of a snapshot that are written at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Bytes of a snapshot pulled between two batches: about a tenth of a millisecond.
+/// Bytes of a snapshot pulled in one go where no client waits.
 const SLICE_BYTES: usize = 16 * 1024;
 
+/// The same while clients keep the engine busy: no more than what it takes them to read a reply and to ask for something
+/// else, which is when it is done.
+const SHORT_SLICE_BYTES: usize = 4 * 1024;
+
 /// While clients keep the engine busy, a pull is followed by this many times its duration without one.
-const REST: u32 = 3;
+const REST: u32 = 4;
 
 /// Clients that have said nothing for so long do not keep the engine busy.
 const QUIET: Duration = Duration::from_micros(500);
+
+/// How long a snapshot may go on in one go for each time that the limit of memory put aside is reached, and how long
+/// at most.
+const HASTE: Duration = Duration::from_millis(1);
+const MOST_HASTE: Duration = Duration::from_millis(8);
 
 /// Pieces of a snapshot that may wait to be written.
 const CHUNKS_AHEAD: usize = 16;
@@ -398,7 +407,9 @@ impl Storage {
             }
         };
         let path = current_dir().join(path);
-        let as_commands = kind == SnapshotKind::LogBase && !engine.config().aof_use_rdb_preamble;
+        // The sum is made where the bytes are written; commands have none.
+        let sum = engine.take_snapshot_sum();
+        let as_commands = kind == SnapshotKind::LogBase && sum.is_none();
         let mut sealed = None;
         if kind == SnapshotKind::LogBase {
             self.switch_part(engine, now, at);
@@ -409,7 +420,7 @@ impl Storage {
         }
         self.last_id += 1;
         let id = self.last_id;
-        self.worker.submit(Job::BeginSnapshot { id, path, flush, base: kind == SnapshotKind::LogBase, sealed });
+        self.worker.submit(Job::BeginSnapshot { id, path, flush, base: kind == SnapshotKind::LogBase, sealed, sum });
         let key_delay = Duration::from_micros(engine.config().rdb_key_save_delay.max(0) as u64);
         let began = Instant::now();
         let (complete, at_once, spare) = (false, false, Vec::new());
@@ -479,28 +490,46 @@ impl Storage {
     }
 
     /// Pulls the next piece of the snapshot. True if there is more and it may be pulled soon.
-    pub fn pull_slice(&mut self, engine: &mut Engine) -> bool {
-        let Some(pull) = &mut self.pull else { return false };
-        if pull.complete || pull.ahead >= CHUNKS_AHEAD {
-            return false;
+    pub fn pull_slice(&mut self, engine: &mut Engine, now: Now) -> bool {
+        let Some(pull) = self.pull.as_mut().filter(|pull| !pull.complete) else { return false };
+        let excess = if pull.at_once { 0 } else { engine.snapshot_excess() };
+        let haste = MOST_HASTE.min(HASTE.saturating_mul(u32::try_from(excess).unwrap_or(u32::MAX)));
+        if pull.ahead >= CHUNKS_AHEAD {
+            // Clients are faster than the disk: what is put aside would only become more.
+            let event = (excess > 0).then(|| self.worker.wait_for(haste)).flatten();
+            return event.is_some_and(|event| {
+                self.handle(engine, now, event);
+                true
+            });
         }
         let began = Instant::now();
-        if !pull.at_once && began < pull.rest_until && began.duration_since(self.clients_seen) < QUIET {
+        let busy = began.duration_since(self.clients_seen) < QUIET;
+        let slow = !pull.key_delay.is_zero() && !pull.at_once && excess == 0;
+        if excess == 0 && !pull.at_once && busy && began < pull.rest_until {
             return true;
         }
         let next = u32::try_from(engine.snapshot_keys_done() + 1).unwrap_or(u32::MAX);
-        let slow = !pull.key_delay.is_zero() && !pull.at_once;
-        if slow && pull.began + pull.key_delay.saturating_mul(next) > Instant::now() {
+        if slow && pull.began + pull.key_delay.saturating_mul(next) > began {
             return false;
         }
-        let bytes = if slow { 1 } else { SLICE_BYTES };
-        let progress = engine.snapshot_chunk(bytes, &mut pull.piece);
-        if pull.piece.len() >= CHUNK_BYTES || (progress == SnapshotProgress::Done && !pull.piece.is_empty()) {
-            pull.ahead += 1;
-            let spare = pull.spare.pop().unwrap_or_default();
-            self.worker.submit(Job::Chunk(std::mem::replace(&mut pull.piece, spare)));
-        }
-        let ended = Instant::now();
+        let bytes = match (slow, busy && excess == 0) {
+            (true, _) => 1,
+            (_, true) => SHORT_SLICE_BYTES,
+            (_, false) => SLICE_BYTES,
+        };
+        let (progress, ended) = loop {
+            let progress = engine.snapshot_chunk(bytes, &mut pull.piece);
+            if pull.piece.len() >= CHUNK_BYTES || (progress == SnapshotProgress::Done && !pull.piece.is_empty()) {
+                pull.ahead += 1;
+                let spare = pull.spare.pop().unwrap_or_default();
+                self.worker.submit(Job::Chunk(std::mem::replace(&mut pull.piece, spare)));
+            }
+            let ended = Instant::now();
+            let enough = ended - began >= haste || pull.ahead >= CHUNKS_AHEAD || engine.snapshot_excess() == 0;
+            if progress != SnapshotProgress::More || enough {
+                break (progress, ended);
+            }
+        };
         pull.rest_until = ended + (ended - began) * REST;
         match progress {
             SnapshotProgress::More => {}
@@ -539,7 +568,7 @@ impl Storage {
     pub fn store_at_once(&mut self, engine: &mut Engine, now: Now) {
         while let Some(pull) = &mut self.pull {
             pull.at_once = true;
-            while self.pull_slice(engine) {}
+            while self.pull_slice(engine, now) {}
             if self.pull.is_none() {
                 return;
             }

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::engine::host::Ticket;
 use crate::native::log::in_words;
 use crate::native::ready::Flag;
+use crate::rdb::Sum;
 
 use super::append::OpenPart;
 use super::disk::{Disk, DiskFile, SharedDisk};
@@ -63,6 +65,8 @@ pub enum Job {
         base: bool,
         /// It consists of commands, and is the base with this number: with checksums.
         sealed: Option<u64>,
+        /// Its sum, which is made here and stands at its end, if it has one.
+        sum: Option<Sum>,
     },
     /// Write a piece of it.
     Chunk(Vec<u8>),
@@ -244,6 +248,17 @@ impl Worker {
         }
     }
 
+    /// The next event, if it comes within this time.
+    pub fn wait_for(&mut self, time: Duration) -> Option<Event> {
+        match &mut self.hands {
+            Hands::Thread { events, .. } => events.recv_timeout(time).ok(),
+            Hands::Own { .. } => {
+                self.work_one();
+                self.event().ok()
+            }
+        }
+    }
+
     /// Ends the thread once everything is done.
     pub fn stop(&mut self) {
         while self.work_one() {}
@@ -266,6 +281,8 @@ struct Snapshot {
     unflushed: u64,
     /// Its checksums, if it consists of commands.
     chain: Option<Chain>,
+    /// Its sum, if it does not.
+    sum: Option<Sum>,
 }
 
 impl Drop for Snapshot {
@@ -283,15 +300,18 @@ impl Bench {
                 self.snapshot = None;
                 None
             }
-            Job::BeginSnapshot { id, path, flush, sealed, .. } => match begin(&self.disk, id, &path, flush, sealed) {
-                Ok(snapshot) => {
-                    self.snapshot = Some(snapshot);
-                    None
+            Job::BeginSnapshot { id, path, flush, sealed, sum, .. } => {
+                match begin(&self.disk, id, &path, flush, sealed) {
+                    Ok(mut snapshot) => {
+                        snapshot.sum = sum;
+                        self.snapshot = Some(snapshot);
+                        None
+                    }
+                    Err(error) => {
+                        Some(Event::Snapshot(id, Err(format!("can't create {}: {}", path.display(), in_words(&error)))))
+                    }
                 }
-                Err(error) => {
-                    Some(Event::Snapshot(id, Err(format!("can't create {}: {}", path.display(), in_words(&error)))))
-                }
-            },
+            }
             // Pieces of a snapshot that has failed are passed over.
             Job::Chunk(mut bytes) => {
                 let current = self.snapshot.as_mut()?;
@@ -341,7 +361,7 @@ impl Bench {
 fn begin(disk: &SharedDisk, id: u64, path: &Path, flush: bool, sealed: Option<u64>) -> io::Result<Snapshot> {
     let file = disk.create(path)?;
     let mut snapshot =
-        Snapshot { id, disk: disk.clone(), file, path: path.to_owned(), flush, unflushed: 0, chain: None };
+        Snapshot { id, disk: disk.clone(), file, path: path.to_owned(), flush, unflushed: 0, chain: None, sum: None };
     if let Some(seq) = sealed {
         let mut head = Vec::new();
         let chain = Chain::begin(seq, true, End::default(), &mut head);
@@ -358,6 +378,9 @@ fn write(snapshot: &mut Snapshot, bytes: &mut Vec<u8>) -> io::Result<()> {
         chain.seal(&mut batch, 0);
         *bytes = batch;
     }
+    if let Some(sum) = &mut snapshot.sum {
+        sum.add(bytes);
+    }
     snapshot.file.write_all(bytes)?;
     snapshot.unflushed += bytes.len() as u64;
     if snapshot.flush && snapshot.unflushed >= FLUSH_BYTES {
@@ -372,6 +395,9 @@ fn finish(mut snapshot: Snapshot, destination: Destination) -> io::Result<()> {
         let mut last = Vec::new();
         chain.seal(&mut last, chain.length());
         snapshot.file.write_all(&last)?;
+    }
+    if let Some(sum) = &snapshot.sum {
+        snapshot.file.write_all(&sum.trailer())?;
     }
     snapshot.file.sync()?;
     let disk = snapshot.disk.clone();

@@ -11,7 +11,7 @@ use super::{Field, FieldTtl};
 use crate::types::listpack::{IntBuf, Item};
 use crate::types::table::{self, Entry, Table, hash_bytes};
 use crate::types::thin::{ThinBytes, read_varint, write_varint};
-use crate::types::walk::{TableWalk, Walking};
+use crate::types::walk::{Keep, TableWalk, Walker, Walking};
 use std::collections::BTreeSet;
 
 /// A table of fields.
@@ -86,6 +86,12 @@ impl Block {
             Some(expiry_ms) if expires => self.0[start - 8..start].copy_from_slice(&expiry_ms.to_le_bytes()),
             _ => *self = Block::new(&self.0[start..end], &self.0[end..], expiry_ms),
         }
+    }
+}
+
+impl Keep for Block {
+    fn kept_bytes(&self) -> usize {
+        size_of::<Block>() + self.0.heap_bytes()
     }
 }
 
@@ -250,8 +256,8 @@ impl Large {
         self.walk.get().map(|walk| walk.id)
     }
 
-    pub(super) fn begin_walk(&mut self, id: u32) {
-        self.walk.begin(TableWalk::new(id));
+    pub(super) fn begin_walk(&mut self, walker: Walker) {
+        self.walk.begin(TableWalk::new(walker));
     }
 
     pub(super) fn step_walk(&mut self, mut f: impl FnMut(Field)) -> bool {

@@ -10,7 +10,7 @@ use super::ListLimits;
 use super::node::{Node, NodeBody, NodeRef};
 use super::walk::NodeWalk;
 use crate::types::listpack::{Item, Listpack, Needle, Room, snug_capacity};
-use crate::types::walk::Walking;
+use crate::types::walk::{Walker, Walking};
 use std::collections::VecDeque;
 
 /// A deque of nodes.
@@ -191,8 +191,8 @@ impl Quicklist {
         self.walk.get().map(|walk| walk.id)
     }
 
-    pub fn begin_walk(&mut self, id: u32) {
-        self.walk.begin(NodeWalk::new(id, self.nodes.len()));
+    pub fn begin_walk(&mut self, walker: Walker) {
+        self.walk.begin(NodeWalk::new(walker, self.nodes.len()));
     }
 
     pub fn step_walk(&mut self, f: impl FnMut(NodeRef)) -> bool {

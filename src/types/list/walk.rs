@@ -8,6 +8,7 @@
 //! Invariant: `behind` and the runs' lengths together are the number of nodes in the list.
 
 use super::node::{Node, NodeRef};
+use crate::types::walk::{Share, Walker};
 use std::collections::VecDeque;
 
 /// Nodes ahead of the walk.
@@ -27,11 +28,18 @@ pub(super) struct NodeWalk {
     /// Nodes of the list that the walk has passed.
     behind: usize,
     runs: VecDeque<Run>,
+    share: Share,
+}
+
+/// Bytes that a kept node takes, about.
+fn kept_bytes(node: &Node) -> usize {
+    size_of::<Node>() + node.heap_bytes()
 }
 
 impl NodeWalk {
-    pub(super) fn new(id: u32, nodes: usize) -> NodeWalk {
-        NodeWalk { id, behind: 0, runs: VecDeque::from([Run::Old(nodes)]) }
+    pub(super) fn new(walker: Walker, nodes: usize) -> NodeWalk {
+        let (id, share) = walker.split();
+        NodeWalk { id, behind: 0, runs: VecDeque::from([Run::Old(nodes)]), share }
     }
 
     /// Gives the next node. True at the end.
@@ -49,6 +57,7 @@ impl NodeWalk {
                 Some(Run::New(count)) => self.behind += *count,
                 Some(Run::Kept(kept)) => {
                     if let Some(node) = kept.pop_front() {
+                        self.share.sub(kept_bytes(&node));
                         f(node.as_ref());
                         return false;
                     }
@@ -133,6 +142,7 @@ impl NodeWalk {
     /// to each other may change places: only the order of old and kept nodes counts.
     fn replace(&mut self, at: usize, before: usize, node: Node, new: usize) {
         let Run::Old(count) = &mut self.runs[at] else { return };
+        self.share.add(kept_bytes(&node));
         let rest = *count - before - 1;
         *count = before;
         let mut next = at + 1;

@@ -24,6 +24,7 @@ fn show(piece: Piece) -> String {
         Piece::Node(NodeRef::Plain(bytes)) => format!("plain {}", bytes.escape_ascii()),
         Piece::Node(NodeRef::Packed(pack)) => pack.iter().map(|(_, item)| text(item) + " ").collect(),
         Piece::Member(member) => text(member),
+        Piece::Text(bytes) => bytes.escape_ascii().to_string(),
         Piece::Scored(member, score) => format!("{} {score}", text(member)),
         Piece::Field(field) => format!("{}={} {:?}", text(field.name), text(field.value), field.expiry_ms),
     }
@@ -114,7 +115,8 @@ fn a_walk_gives_what_was_there_when_it_began() {
             let kind = value.as_ref().kind();
             // Some are walked lazily under many changes, some changed to nothing, some hardly changed.
             let changes = [0, 1, 5, 40][(seed % 4) as usize];
-            value.as_mut().begin_walk(9);
+            let tally = Tally::default();
+            value.as_mut().begin_walk(Walker::new(9, &tally));
             assert_eq!(value.as_ref().walker(), Some(9));
             let mut pieces = Vec::new();
             loop {
@@ -129,7 +131,7 @@ fn a_walk_gives_what_was_there_when_it_began() {
                 pieces.sort_unstable();
             }
             assert!(pieces == before, "seed {seed}: {kind:?}\n{pieces:?}\n{before:?}");
-            assert_eq!(value.as_ref().walker(), None);
+            assert_eq!((value.as_ref().walker(), tally.bytes()), (None, 0));
         }
     }
 }
@@ -138,7 +140,8 @@ fn a_walk_gives_what_was_there_when_it_began() {
 fn a_value_emptied_under_its_walk_is_given_in_full() {
     for mut value in values(300) {
         let before = shown(value.as_ref()).len();
-        value.as_mut().begin_walk(1);
+        let tally = Tally::default();
+        value.as_mut().begin_walk(Walker::new(1, &tally));
         let mut seen = 0;
         for _ in 0..3 {
             assert!(!value.as_mut().step_walk(|_| seen += 1));
@@ -151,6 +154,7 @@ fn a_value_emptied_under_its_walk_is_given_in_full() {
             _ => {}
         }
         assert!(value.as_ref().piece_count() == 0);
+        assert!(tally.bytes() > 500, "{} bytes kept", tally.bytes());
         while !value.as_mut().step_walk(|_| seen += 1) {}
         assert_eq!(seen, before);
     }
@@ -159,7 +163,7 @@ fn a_value_emptied_under_its_walk_is_given_in_full() {
 #[test]
 fn a_copy_is_not_walked() {
     for mut value in values(100) {
-        value.as_mut().begin_walk(1);
+        value.as_mut().begin_walk(Walker::new(1, &Tally::default()));
         assert_eq!(value.clone().as_ref().walker(), None);
         value.as_mut().end_walk();
         assert_eq!(value.as_ref().walker(), None);

@@ -15,7 +15,7 @@ use super::member::Member;
 use super::tree::{Entry, Tree};
 use super::walk::TreeWalk;
 use crate::types::table::{self, Table, hash_bytes};
-use crate::types::walk::Walking;
+use crate::types::walk::{Walker, Walking};
 
 /// The large form.
 pub(super) struct Large {
@@ -140,8 +140,8 @@ impl Large {
         self.walk.get().map(|walk| walk.id)
     }
 
-    pub(super) fn begin_walk(&mut self, id: u32) {
-        self.walk.begin(TreeWalk::new(id));
+    pub(super) fn begin_walk(&mut self, walker: Walker) {
+        self.walk.begin(TreeWalk::new(walker));
     }
 
     pub(super) fn step_walk(&mut self, f: impl FnMut(&[u8], f64)) -> bool {

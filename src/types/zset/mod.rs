@@ -25,6 +25,7 @@ pub use range::{LexBound, LexRange, ScoreRange};
 
 use super::PackLimits;
 use super::listpack::{IntBuf, Item, Listpack};
+use super::walk::Walker;
 use large::Large;
 use std::ops::Range;
 
@@ -460,9 +461,9 @@ impl Zset {
         }
     }
 
-    pub(super) fn begin_walk(&mut self, id: u32) {
+    pub(super) fn begin_walk(&mut self, walker: Walker) {
         if let Form::Large(large) = &mut self.form {
-            large.begin_walk(id);
+            large.begin_walk(walker);
         }
     }
 

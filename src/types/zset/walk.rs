@@ -6,7 +6,7 @@
 use super::member::Member;
 use super::tree::Tree;
 use crate::types::table::{Table, hash_bytes};
-use crate::types::walk::{Dealt, KEPT_PER_STEP};
+use crate::types::walk::{Dealt, KEPT_PER_STEP, NOTE_BYTES, Share, Walker};
 
 /// Members given in one step.
 const PER_STEP: usize = 64;
@@ -20,11 +20,18 @@ pub(super) struct TreeWalk {
     dealt: Dealt,
     /// Members as they were, before their turn.
     kept: Vec<Member>,
+    share: Share,
+}
+
+/// Bytes that a kept member takes, about.
+fn kept_bytes(member: &Member) -> usize {
+    size_of::<Member>() + Member::heap_bytes(member.bytes().len())
 }
 
 impl TreeWalk {
-    pub(super) fn new(id: u32) -> TreeWalk {
-        TreeWalk { id, last: None, dealt: Dealt::new(), kept: Vec::new() }
+    pub(super) fn new(walker: Walker) -> TreeWalk {
+        let (id, share) = walker.split();
+        TreeWalk { id, last: None, dealt: Dealt::new(), kept: Vec::new(), share }
     }
 
     fn is_ahead(&self, member: &Member) -> bool {
@@ -36,17 +43,19 @@ impl TreeWalk {
     #[cold]
     pub(super) fn keep(&mut self, members: &Table<Member>, hash: u64, seed: u64) {
         if self.dealt.insert(hash) {
-            let mut kept = std::mem::take(&mut self.kept);
+            let (mut kept, mut more) = (std::mem::take(&mut self.kept), NOTE_BYTES);
             members.alike(
                 hash,
                 |member| hash_bytes(seed, member.bytes()),
                 |member| {
                     if self.is_ahead(member) {
+                        more += kept_bytes(member);
                         kept.push(Member::new(member.bytes(), member.score()));
                     }
                 },
             );
             self.kept = kept;
+            self.share.add(more);
         }
     }
 
@@ -54,7 +63,12 @@ impl TreeWalk {
     pub(super) fn step(&mut self, tree: &Tree, seed: u64, mut f: impl FnMut(&[u8], f64)) -> bool {
         if !self.kept.is_empty() {
             let rest = self.kept.len().saturating_sub(KEPT_PER_STEP);
-            self.kept.drain(rest..).for_each(|member| f(member.bytes(), member.score()));
+            let mut given = 0;
+            self.kept.drain(rest..).for_each(|member| {
+                given += kept_bytes(&member);
+                f(member.bytes(), member.score());
+            });
+            self.share.sub(given);
             return false;
         }
         let end = self.last.as_ref().map_or(tree.len(), |(score, bytes)| tree.rank(*score, bytes));
