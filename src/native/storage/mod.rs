@@ -47,8 +47,11 @@ const SLICE_BYTES: usize = 16 * 1024;
 /// else, which is when it is done.
 const SHORT_SLICE_BYTES: usize = 4 * 1024;
 
-/// While clients keep the engine busy, a pull is followed by this many times its duration without one.
+/// While clients keep the engine busy, this many times as long is for them as for the snapshot.
 const REST: u32 = 4;
+
+/// However long they have had, the snapshot does not go on for longer in one go while they wait.
+const LONGEST_PULL: Duration = Duration::from_micros(500);
 
 /// Clients that have said nothing for so long do not keep the engine busy.
 const QUIET: Duration = Duration::from_micros(500);
@@ -131,7 +134,8 @@ struct Pull {
     spare: Vec<Vec<u8>>,
     /// What has been pulled and not handed over yet.
     piece: Vec<u8>,
-    /// Until when the clients have the engine for themselves.
+    /// When it was pulled last, and until when the clients have the engine for themselves.
+    ended: Instant,
     rest_until: Instant,
     /// Offset of the stream at the cut.
     at: u64,
@@ -151,6 +155,8 @@ pub struct Storage {
     sync_asked: bool,
     /// When clients last asked for something while a snapshot was being pulled.
     clients_seen: Instant,
+    /// They have, since the snapshot was pulled last.
+    clients_served: bool,
     /// How long to wait before each write to the log: a tool for tests.
     pub log_delay: Duration,
 }
@@ -178,6 +184,7 @@ impl Storage {
             last_id: 0,
             sync_asked: false,
             clients_seen: Instant::now(),
+            clients_served: false,
             log_delay,
         }
     }
@@ -436,6 +443,7 @@ impl Storage {
             key_delay,
             spare,
             piece: Vec::new(),
+            ended: began,
             rest_until: began,
             at,
             manifest,
@@ -485,7 +493,7 @@ impl Storage {
     /// Whether clients have asked for something in this turn.
     pub fn note_clients(&mut self) {
         if self.pull.is_some() {
-            self.clients_seen = Instant::now();
+            (self.clients_seen, self.clients_served) = (Instant::now(), true);
         }
     }
 
@@ -503,21 +511,25 @@ impl Storage {
             });
         }
         let began = Instant::now();
-        let busy = began.duration_since(self.clients_seen) < QUIET;
+        // While they are about to ask for something, they hardly wait longer for what is done in small pieces.
+        let about = excess == 0 && !pull.at_once && began.duration_since(self.clients_seen) < QUIET;
+        let busy = std::mem::take(&mut self.clients_served) && about;
         let slow = !pull.key_delay.is_zero() && !pull.at_once && excess == 0;
-        if excess == 0 && !pull.at_once && busy && began < pull.rest_until {
+        if busy && began < pull.rest_until {
             return true;
         }
         let next = u32::try_from(engine.snapshot_keys_done() + 1).unwrap_or(u32::MAX);
         if slow && pull.began + pull.key_delay.saturating_mul(next) > began {
             return false;
         }
-        let bytes = match (slow, busy && excess == 0) {
-            (true, _) => 1,
-            (_, true) => SHORT_SLICE_BYTES,
-            (_, false) => SLICE_BYTES,
+        let (bytes, most) = match (slow, about, busy) {
+            (true, ..) => (1, Duration::ZERO),
+            (_, true, true) => (SHORT_SLICE_BYTES, LONGEST_PULL.min(began.duration_since(pull.ended) / REST)),
+            (_, true, false) => (SHORT_SLICE_BYTES, Duration::ZERO),
+            (_, false, _) => (SLICE_BYTES, haste),
         };
-        let (progress, ended) = loop {
+        let (progress, slice_began, ended) = loop {
+            let slice_began = Instant::now();
             let progress = engine.snapshot_chunk(bytes, &mut pull.piece);
             if pull.piece.len() >= CHUNK_BYTES || (progress == SnapshotProgress::Done && !pull.piece.is_empty()) {
                 pull.ahead += 1;
@@ -525,12 +537,14 @@ impl Storage {
                 self.worker.submit(Job::Chunk(std::mem::replace(&mut pull.piece, spare)));
             }
             let ended = Instant::now();
-            let enough = ended - began >= haste || pull.ahead >= CHUNKS_AHEAD || engine.snapshot_excess() == 0;
+            let relieved = excess > 0 && engine.snapshot_excess() == 0;
+            let enough = ended - began >= most || pull.ahead >= CHUNKS_AHEAD || relieved;
             if progress != SnapshotProgress::More || enough {
-                break (progress, ended);
+                break (progress, slice_began, ended);
             }
         };
-        pull.rest_until = ended + (ended - began) * REST;
+        // As soon as there is time for another slice; who takes longer to come again gives time for more of them.
+        (pull.ended, pull.rest_until) = (ended, ended + (ended - slice_began) * REST);
         match progress {
             SnapshotProgress::More => {}
             SnapshotProgress::Done => {
