@@ -161,20 +161,25 @@ impl<'a> Reader<'a> {
         self.text().map(Text::into_bytes)
     }
 
-    /// Passes over a string in any encoding.
-    pub fn skip_text(&mut self) -> Result<()> {
-        let len = match self.length()? {
-            Length::Plain(len) => size(len)?,
-            Length::Encoded(encoding::INT8) => 1,
-            Length::Encoded(encoding::INT16) => 2,
-            Length::Encoded(encoding::INT32) => 4,
+    /// Reads what stands before a string in any encoding; how many bytes the string then takes.
+    pub fn text_head(&mut self) -> Result<usize> {
+        match self.length()? {
+            Length::Plain(len) => size(len),
+            Length::Encoded(encoding::INT8) => Ok(1),
+            Length::Encoded(encoding::INT16) => Ok(2),
+            Length::Encoded(encoding::INT32) => Ok(4),
             Length::Encoded(encoding::LZF) => {
                 let packed_len = self.byte_len()?;
-                self.byte_len()?;
-                packed_len
+                self.number()?;
+                Ok(packed_len)
             }
-            Length::Encoded(_) => return Err(RdbErrorKind::Malformed("unknown string encoding")),
-        };
+            Length::Encoded(_) => Err(RdbErrorKind::Malformed("unknown string encoding")),
+        }
+    }
+
+    /// Passes over a string in any encoding.
+    pub fn skip_text(&mut self) -> Result<()> {
+        let len = self.text_head()?;
         self.take(len).map(drop)
     }
 

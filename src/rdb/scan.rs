@@ -6,8 +6,8 @@
 //! judges little. Redis has no counterpart: it blocks on its file.
 
 use super::error::RdbErrorKind;
-use super::opcode::{Dialect, encoding, kind, module, op};
-use super::read::{Length, Reader, Result};
+use super::opcode::{Dialect, kind, module, op};
+use super::read::{Reader, Result};
 
 /// A part whose extent its own first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ fn measure(unit: Unit, reader: &mut Reader) -> Result<(usize, Step)> {
             reader.number()?;
             0
         }
-        Str => string_body(reader)?,
+        Str => reader.text_head()?,
         Score => match reader.byte()? {
             253..=255 => 0,
             len => usize::from(len),
@@ -129,23 +129,6 @@ fn measure(unit: Unit, reader: &mut Reader) -> Result<(usize, Step)> {
         Module => return module_part(reader),
     };
     Ok((body, Step::Next))
-}
-
-fn string_body(reader: &mut Reader) -> Result<usize> {
-    let len = match reader.length()? {
-        Length::Plain(len) => len,
-        Length::Encoded(encoding::INT8) => 1,
-        Length::Encoded(encoding::INT16) => 2,
-        Length::Encoded(encoding::INT32) => 4,
-        Length::Encoded(encoding::LZF) => {
-            let packed_len = reader.number()?;
-            reader.number()?;
-            packed_len
-        }
-        Length::Encoded(_) => return Err(RdbErrorKind::Malformed("unknown string encoding")),
-    };
-    // No allocation is larger, so no such string can ever be loaded.
-    isize::try_from(len).map(|len| len as usize).map_err(|_| RdbErrorKind::TooLong(len))
 }
 
 fn module_part(reader: &mut Reader) -> Result<(usize, Step)> {
@@ -157,7 +140,7 @@ fn module_part(reader: &mut Reader) -> Result<(usize, Step)> {
         }
         module::FLOAT => 4,
         module::DOUBLE => 8,
-        module::STRING => string_body(reader)?,
+        module::STRING => reader.text_head()?,
         _ => return Err(RdbErrorKind::Malformed("unknown opcode in data of a module")),
     };
     Ok((body, Step::Again))
