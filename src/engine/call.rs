@@ -54,6 +54,20 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// A run of the command with this row and number.
+    #[inline]
+    pub fn new(
+        args: Args<'a>,
+        reply: &'a mut Reply,
+        keys: &'a mut Keyspace,
+        server: &'a mut Server,
+        id: ClientId,
+        (spec, command): (&'static Spec, u16),
+        mode: Mode,
+    ) -> Call<'a> {
+        Call { args, reply, keys, server, id, spec, command, mode, wait: None, deadline: MonoTime::NEVER }
+    }
+
     /// The client that runs the command.
     pub fn client(&mut self) -> &mut Client {
         &mut self.server.clients[self.id]

@@ -67,18 +67,8 @@ impl Engine {
             };
             (last, count) = (Some(command), count + 1);
             let start = reply.buf.len();
-            let mut call = Call {
-                args: next.args,
-                reply,
-                keys: &mut self.keyspace,
-                server: &mut self.server,
-                id,
-                spec,
-                command,
-                mode: Mode::Direct,
-                wait: None,
-                deadline: MonoTime::NEVER,
-            };
+            let mut call =
+                Call::new(next.args, reply, &mut self.keyspace, &mut self.server, id, (spec, command), Mode::Direct);
             perform(&mut call);
             debug_assert!(call.wait.is_none(), "{} does not wait", spec.full_name);
             debug_assert!(self.server.deferred.buf.is_empty(), "nothing is pushed to a client without subscriptions");
@@ -109,18 +99,15 @@ impl Engine {
         self.server.clients[id].blocked = Some(blocked.clone());
         self.server.current = Some(id);
         self.keyspace.db = db;
-        let mut call = Call {
-            args: blocked.args.as_args(),
-            reply: &mut reply,
-            keys: &mut self.keyspace,
-            server: &mut self.server,
+        let mut call = Call::new(
+            blocked.args.as_args(),
+            &mut reply,
+            &mut self.keyspace,
+            &mut self.server,
             id,
-            spec: commands::table().row(blocked.command),
-            command: blocked.command,
-            mode: Mode::Resumed,
-            wait: None,
-            deadline: MonoTime::NEVER,
-        };
+            (commands::table().row(blocked.command), blocked.command),
+            Mode::Resumed,
+        );
         invoke(&mut call);
         let waits_on = call.wait.is_some();
         if !waits_on {
@@ -299,18 +286,7 @@ fn accept(
         reply.simple("QUEUED");
         return None;
     }
-    let mut call = Call {
-        args,
-        reply,
-        keys,
-        server,
-        id,
-        spec,
-        command,
-        mode: Mode::Direct,
-        wait: None,
-        deadline: MonoTime::NEVER,
-    };
+    let mut call = Call::new(args, reply, keys, server, id, (spec, command), Mode::Direct);
     let expiry = expiry_mode(&call);
     let usual = std::mem::replace(&mut call.keys.expiry, expiry);
     invoke(&mut call);

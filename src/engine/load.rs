@@ -16,7 +16,7 @@ use super::entry::Entry;
 use super::eviction::AccessPolicy;
 use super::keyspace::{ExpiryMode, Keyspace};
 use super::persistence::Loading;
-use super::time::{MonoTime, Now};
+use super::time::Now;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,18 +323,7 @@ impl Engine {
             return Ok(());
         }
         self.keyspace.db = client.db;
-        let mut call = Call {
-            args,
-            reply,
-            keys: &mut self.keyspace,
-            server: &mut self.server,
-            id,
-            spec,
-            command,
-            mode: Mode::Replay,
-            wait: None,
-            deadline: MonoTime::NEVER,
-        };
+        let mut call = Call::new(args, reply, &mut self.keyspace, &mut self.server, id, (spec, command), Mode::Replay);
         super::dispatch::invoke(&mut call);
         Ok(())
     }

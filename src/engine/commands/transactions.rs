@@ -3,7 +3,6 @@
 use crate::engine::call::{Call, Mode};
 use crate::engine::error::Outcome;
 use crate::engine::spec::*;
-use crate::engine::time::MonoTime;
 use crate::engine::{dispatch, transaction};
 
 /// The commands of this family.
@@ -89,18 +88,15 @@ fn exec(call: &mut Call) -> Outcome {
     }
     call.reply.array(multi.queue.len());
     for (command, args) in &multi.queue {
-        let mut inner = Call {
-            args: args.as_args(),
-            reply: call.reply,
-            keys: call.keys,
-            server: call.server,
-            id: call.id,
-            spec: crate::engine::commands::table().row(*command),
-            command: *command,
-            mode: if call.mode == Mode::Replay { Mode::Replay } else { Mode::Transaction },
-            wait: None,
-            deadline: MonoTime::NEVER,
-        };
+        let mut inner = Call::new(
+            args.as_args(),
+            call.reply,
+            call.keys,
+            call.server,
+            call.id,
+            (crate::engine::commands::table().row(*command), *command),
+            if call.mode == Mode::Replay { Mode::Replay } else { Mode::Transaction },
+        );
         inner.keys.db = inner.server.clients[inner.id].db;
         dispatch::invoke(&mut inner);
     }
