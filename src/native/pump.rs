@@ -294,7 +294,7 @@ impl Pump {
         }
         let ended = self.clock.now().mono;
         self.engine.end_turn(now.mono, ended);
-        let due = self.engine.next_deadline().is_some_and(|deadline| deadline < self.armed);
+        let due = self.deadline() < self.armed;
         if due || self.exit.is_some() || self.loader.is_some() {
             self.timer_source.flag.raise();
         }
@@ -348,9 +348,15 @@ impl Pump {
         false
     }
 
-    /// Sets the timer for the engine's next deadline. One that is set too early only costs a turn.
+    /// When there is something to do even if nothing comes.
+    fn deadline(&self) -> MonoTime {
+        let deadlines = [self.engine.next_deadline(), self.storage.deadline()];
+        deadlines.into_iter().flatten().min().unwrap_or(MonoTime::NEVER)
+    }
+
+    /// Sets the timer for the next deadline. One that is set too early only costs a turn.
     fn set_timer(&mut self, cx: &mut Context, now: MonoTime) {
-        let Some(deadline) = self.engine.next_deadline() else { return };
+        let deadline = self.deadline();
         if deadline <= now {
             return cx.waker().wake_by_ref();
         }
@@ -576,7 +582,8 @@ impl Pump {
     fn store(&mut self, now: Now, outbox: &mut Outbox) {
         let began = (!outbox.append.is_empty()).then(clock::stopwatch_ns);
         let end = self.engine.offset();
-        self.storage.store(&mut self.engine, now, &outbox.append, &outbox.asks, end);
+        let replies = outbox.sends.len();
+        self.storage.store(&mut self.engine, now, &outbox.append, &outbox.asks, end, replies);
         outbox.append.clear();
         outbox.append.shrink_to(READ_BYTES * 16);
         if let Some(began) = began {

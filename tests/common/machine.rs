@@ -212,7 +212,8 @@ impl Machine {
     fn deal_with(&mut self, outbox: &mut Outbox) -> bool {
         let now = at(self.now_ms);
         let (end, asked) = (self.engine.offset(), !outbox.asks.is_empty());
-        self.storage.store(&mut self.engine, now, &outbox.append, &outbox.asks, end);
+        let replies = outbox.sends.len();
+        self.storage.store(&mut self.engine, now, &outbox.append, &outbox.asks, end, replies);
         if !outbox.append.is_empty() {
             const PUSH: &[u8] = b"\r\nRPUSH\r\n$3\r\nall\r\n";
             self.length += outbox.append.windows(PUSH.len()).filter(|window| *window == PUSH).count() as u64;

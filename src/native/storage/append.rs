@@ -218,17 +218,22 @@ impl Appender {
         Ok(self.failed_at.take().is_some())
     }
 
-    /// The flush to be done now, if there is one: file and offset. Tell [`end_sync`](Self::end_sync) later.
-    pub fn due_sync(&mut self, now: MonoTime, asked: bool) -> Option<(Arc<dyn DiskFile>, u64)> {
-        let Target::Open(part) = &self.target else { return None };
+    /// Whether the policy wants a flush now, and one can be done.
+    pub fn is_due(&self, now: MonoTime, asked: bool) -> bool {
         let due = match self.policy {
             AppendFsync::Always => true,
             AppendFsync::EverySec => now.ms_since(self.last_sync) >= 1000,
             AppendFsync::No => false,
         };
-        if self.flushing.is_some() || self.unproven.is_some() || self.written <= self.synced || !(due || asked) {
+        (due || asked) && self.flushing.is_none() && self.unproven.is_none() && self.written > self.synced
+    }
+
+    /// Begins the flush that is due, if there is one: file and offset. Tell [`end_sync`](Self::end_sync) later.
+    pub fn begin_sync(&mut self, now: MonoTime, asked: bool) -> Option<(Arc<dyn DiskFile>, u64)> {
+        if !self.is_due(now, asked) {
             return None;
         }
+        let Target::Open(part) = &self.target else { return None };
         self.flushing = Some(Flush { seq: part.seq, length: part.chain.length(), began: now });
         self.last_sync = now;
         Some((part.file.clone(), self.written))
@@ -354,13 +359,13 @@ mod tests {
         log.append(b"abcd", at(0));
         log.flush(at(0), false).unwrap();
         assert_eq!((log.safe(), log.end()), (100, 104));
-        let (_, offset) = log.due_sync(at(0), false).unwrap();
+        let (_, offset) = log.begin_sync(at(0), false).unwrap();
         log.append(b"ef", at(1));
         log.flush(at(1), false).unwrap();
-        assert!(log.due_sync(at(1), false).is_none(), "one flush at a time");
+        assert!(log.begin_sync(at(1), false).is_none(), "one flush at a time");
         log.end_sync(offset, Ok(())).unwrap();
         assert_eq!(log.safe(), 104);
-        assert_eq!(log.due_sync(at(1), false).unwrap().1, 106);
+        assert_eq!(log.begin_sync(at(1), false).unwrap().1, 106);
         log.policy = AppendFsync::EverySec;
         assert_eq!(log.safe(), 106);
         std::fs::remove_file(path).unwrap();
@@ -372,8 +377,8 @@ mod tests {
         let mut log = Appender::new(Some(part), 0, AppendFsync::EverySec, at(0));
         log.append(b"a", at(0));
         log.flush(at(0), false).unwrap();
-        assert!(log.due_sync(at(999), false).is_none());
-        assert!(log.due_sync(at(1000), false).is_some());
+        assert!(log.begin_sync(at(999), false).is_none());
+        assert!(log.begin_sync(at(1000), false).is_some());
         for (ms, delayed) in [(1500, 0), (2999, 0), (3000, 1)] {
             log.append(b"b", at(ms));
             log.flush(at(ms), false).unwrap();
@@ -402,7 +407,7 @@ mod tests {
         assert_eq!((log.safe(), log.end()), (0, 4), "the base is not stored yet");
         log.prove(3, at(6));
         assert_eq!(log.safe(), 4);
-        let (_, offset) = log.due_sync(at(2000), false).unwrap();
+        let (_, offset) = log.begin_sync(at(2000), false).unwrap();
         assert!(log.end_sync(offset, Err(io::Error::other("lost"))).is_err());
         assert!(log.is_broken());
         std::fs::remove_file(path).unwrap();

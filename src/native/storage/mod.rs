@@ -2,7 +2,7 @@
 //!
 //! The engine says what is to be stored and is told how it went; nothing here decides when. Snapshots are
 //! pulled from the engine in pieces between batches and written by the storage thread ([`worker`]); the
-//! log is written here ([`append`]) and flushed there. [`manifest`]: the log's list of files. [`seal`]: its
+//! log is written here ([`append`]) and flushed there, when all have come whom a flush waits for ([`crowd`]). [`manifest`]: the log's list of files. [`seal`]: its
 //! checksums. [`load`]: what is read at start, past [`check`]. [`disk`]: the system's files, or a test's.
 //!
 //! When the disk fails, writes are refused and reads go on. A failed write is tried again each second. A part that
@@ -11,6 +11,7 @@
 
 pub mod append;
 pub mod check;
+pub mod crowd;
 pub mod disk;
 pub mod load;
 pub mod manifest;
@@ -19,6 +20,7 @@ pub mod seal;
 pub mod worker;
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use crate::engine::time::{MonoTime, Now};
 use super::log::{self, in_words};
 use super::ready::Flag;
 use append::{Appender, OpenPart, Trouble};
+use crowd::Crowd;
 use disk::SharedDisk;
 use manifest::Manifest;
 use worker::{Destination, Event, Job, LogPlace, SwitchError, Worker};
@@ -69,6 +72,10 @@ struct Log {
     place: LogPlace,
     manifest: Manifest,
     appender: Appender,
+    /// Those whose replies wait for it.
+    crowd: Crowd,
+    /// A flush is due, and waits for more of them.
+    patient: bool,
     /// The next part is being opened.
     opening: bool,
     /// The part left behind meanwhile, if there was one.
@@ -93,6 +100,8 @@ impl Log {
             place,
             manifest,
             appender,
+            crowd: Crowd::default(),
+            patient: false,
             opening: false,
             left: None,
             fresh,
@@ -246,7 +255,8 @@ impl Storage {
     }
 
     /// Takes what is appended to the stream, which ends at offset `end`, and writes it. A new base of the log cuts it.
-    pub fn store(&mut self, engine: &mut Engine, now: Now, append: &[u8], asks: &[Ask], end: u64) {
+    /// So many `replies` come with it, which may have to wait.
+    pub fn store(&mut self, engine: &mut Engine, now: Now, append: &[u8], asks: &[Ask], end: u64, replies: usize) {
         let start = end - append.len() as u64;
         let mut rest = append;
         for ask in asks {
@@ -259,6 +269,11 @@ impl Storage {
             }
         }
         self.append(rest, now);
+        if let Some(log) = &mut self.log
+            && log.appender.safe() < log.appender.end()
+        {
+            log.crowd.come(replies);
+        }
         self.write_log(engine, now);
     }
 
@@ -332,10 +347,30 @@ impl Storage {
         if skip && log.appender.policy != AppendFsync::Always {
             return;
         }
-        if let Some((file, offset)) = log.appender.due_sync(now.mono, self.sync_asked) {
+        let for_each = log.appender.policy == AppendFsync::Always;
+        log.patient = for_each
+            && !self.sync_asked
+            && !log.crowd.is_complete(now.mono)
+            && log.appender.is_due(now.mono, self.sync_asked);
+        if log.patient {
+            return;
+        }
+        if let Some((file, offset)) = log.appender.begin_sync(now.mono, self.sync_asked) {
+            log.crowd.begin();
+            if for_each
+                && log.crowd.is_quick()
+                && let Some((done, took)) = self.worker.sync_here(&*file)
+            {
+                return self.end_sync(engine, now, offset, done, took);
+            }
             self.worker.submit(Job::Sync { file, offset });
             engine.report(now, Report::Flushing { under_way: true, delayed: log.appender.delayed });
         }
+    }
+
+    /// When [`store`](Self::store) wants to be called, if not before: a flush waits.
+    pub fn deadline(&self) -> Option<MonoTime> {
+        self.log.as_ref().filter(|log| log.patient).map(|log| log.crowd.deadline())
     }
 
     /// Where the last part cannot be trusted, or has no base: a new part and a new base, if it is time.
@@ -614,7 +649,7 @@ impl Storage {
                 self.end_snapshot(engine, now, result);
             }
             Event::Snapshot(..) => {}
-            Event::Synced(offset, result) => self.end_sync(engine, now, offset, result),
+            Event::Synced(offset, result, took) => self.end_sync(engine, now, offset, result, took),
             Event::Switched(result) => self.end_switch(engine, now, result),
             Event::Done(ticket, result) => {
                 let result = result.map_err(Refusal::from);
@@ -668,8 +703,9 @@ impl Storage {
         }
     }
 
-    fn end_sync(&mut self, engine: &mut Engine, now: Now, offset: u64, result: std::io::Result<()>) {
+    fn end_sync(&mut self, engine: &mut Engine, now: Now, offset: u64, result: io::Result<()>, took: Duration) {
         let Some(log) = &mut self.log else { return };
+        log.crowd.end(now.mono, took);
         engine.report(now, Report::Flushing { under_way: false, delayed: log.appender.delayed });
         if let Err(trouble) = log.appender.end_sync(offset, result) {
             return self.complain(engine, now, trouble);

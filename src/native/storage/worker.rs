@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::host::Ticket;
 use crate::native::log::in_words;
@@ -116,8 +116,8 @@ pub enum Event {
     Chunk(u64, Vec<u8>),
     /// A snapshot is stored, or why not.
     Snapshot(u64, Result<(), String>),
-    /// The log is durable up to an offset, or why not.
-    Synced(u64, io::Result<()>),
+    /// The log is durable up to an offset, or why not, and how long the disk took; zero where time is simulated.
+    Synced(u64, io::Result<()>, Duration),
     /// The next part of the log, or why it could not be opened.
     Switched(Result<OpenPart, SwitchError>),
     /// The end of a [`Job::Run`].
@@ -154,6 +154,8 @@ struct Bench {
     partless: bool,
     /// A flush of this part has failed. A later one may succeed, and would mean nothing.
     distrusted: Option<Arc<dyn DiskFile>>,
+    /// Time is the world's, not a simulation's.
+    timed: bool,
 }
 
 impl Worker {
@@ -165,7 +167,7 @@ impl Worker {
         let (jobs, inbox) = channel();
         let (outbox, events) = channel();
         let thread = std::thread::Builder::new().name("storage".to_owned()).spawn(move || {
-            let mut bench = Bench { disk, snapshot: None, partless: false, distrusted: None };
+            let mut bench = Bench::new(disk, true);
             while let Ok(job) = inbox.recv() {
                 if let Some(event) = bench.work(job) {
                     if outbox.send(event).is_err() {
@@ -180,7 +182,7 @@ impl Worker {
 
     /// One without a thread: for simulations.
     pub fn by_hand(disk: SharedDisk) -> Worker {
-        let bench = Bench { disk, snapshot: None, partless: false, distrusted: None };
+        let bench = Bench::new(disk, false);
         Worker { hands: Hands::Own { jobs: VecDeque::new(), events: VecDeque::new(), bench } }
     }
 
@@ -202,6 +204,15 @@ impl Worker {
             Hands::Thread { .. } => {}
             Hands::Own { jobs, .. } => jobs.push_back(job),
         }
+    }
+
+    /// Flushes a file on the thread that asks, and says how long that took. `None` if the jobs are done by hand: their
+    /// order is then the simulation's to choose.
+    pub fn sync_here(&self, file: &dyn DiskFile) -> Option<(io::Result<()>, Duration)> {
+        let Hands::Thread { .. } = &self.hands else { return None };
+        let began = Instant::now();
+        let done = file.sync();
+        Some((done, began.elapsed()))
     }
 
     /// Does something that no file waits for, on a thread of its own; the worker only tells that it is done.
@@ -293,6 +304,10 @@ impl Drop for Snapshot {
 }
 
 impl Bench {
+    fn new(disk: SharedDisk, timed: bool) -> Bench {
+        Bench { disk, snapshot: None, partless: false, distrusted: None, timed }
+    }
+
     fn work(&mut self, job: Job) -> Option<Event> {
         match job {
             // The switch has told its own failure.
@@ -333,11 +348,13 @@ impl Bench {
                 None
             }
             Job::Sync { file, offset } => {
+                let began = Instant::now();
                 let done = file.sync();
+                let took = if self.timed { began.elapsed() } else { Duration::ZERO };
                 if done.is_err() {
                     self.distrusted = Some(file);
                 }
-                Some(Event::Synced(offset, done))
+                Some(Event::Synced(offset, done, took))
             }
             Job::Close { file, seal } => {
                 // Without the line the part is one that was not closed, and as good.
