@@ -58,8 +58,9 @@ fn number_of(kind: Kind) -> u32 {
 fn add_entry(digest: &mut Digest, entry: &Entry) {
     digest.mix_number(number_of(entry.kind()));
     match entry.value() {
-        ValueRef::Int(n) => digest.mix_item(Item::Int(n)),
-        ValueRef::String(bytes) => digest.mix(bytes),
+        value @ (ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_)) => {
+            digest.mix(value.text(&mut Vec::new()))
+        }
         ValueRef::List(list) => list.iter().for_each(|item| digest.mix_item(item)),
         ValueRef::Set(set) => set.iter().for_each(|item| digest.xor(item.bytes(&mut IntBuf::new()))),
         ValueRef::Zset(zset) => {

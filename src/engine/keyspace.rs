@@ -379,7 +379,7 @@ impl Keyspace {
     pub fn string(&mut self, key: &[u8]) -> Result<Option<ValueRef<'_>>, Error> {
         match self.read(key).map(Entry::value) {
             None => Ok(None),
-            Some(value @ (ValueRef::Int(_) | ValueRef::String(_))) => Ok(Some(value)),
+            Some(value @ (ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_))) => Ok(Some(value)),
             Some(_) => Err(Error::WrongType),
         }
     }
@@ -572,7 +572,7 @@ impl Keyspace {
         let db = self.selected();
         let Some(entry) = db.table.find(hash, |e| e.key() == key) else { return false };
         let empty = match entry.value() {
-            ValueRef::Int(_) | ValueRef::String(_) => false,
+            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_) => false,
             ValueRef::List(list) => list.is_empty(),
             ValueRef::Set(set) => set.is_empty(),
             ValueRef::Hash(hash) => hash.is_empty(),

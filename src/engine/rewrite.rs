@@ -12,7 +12,7 @@ use crate::types::number::{FloatBuf, IntBuf, format_f64};
 use crate::types::value::ValueRef;
 use crate::types::walk::Piece;
 
-use super::entry::Entry;
+use super::entry::{Entry, Kind};
 
 /// Elements in one command at most.
 const ITEMS: usize = 64;
@@ -36,7 +36,7 @@ impl Commands {
     /// The commands for a value at `key` that comes in pieces.
     pub fn new(key: &[u8], value: ValueRef) -> Commands {
         let (name, then, stride): (&[u8], &[u8], usize) = match value {
-            ValueRef::Int(_) | ValueRef::String(_) => (b"SET", b"APPEND", 1),
+            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_) => (b"SET", b"APPEND", 1),
             ValueRef::List(_) => (b"RPUSH", b"RPUSH", 1),
             ValueRef::Set(_) => (b"SADD", b"SADD", 1),
             ValueRef::Zset(_) => (b"ZADD", b"ZADD", 2),
@@ -111,8 +111,7 @@ pub(super) fn select_db(db: usize, out: &mut Vec<u8>) {
 pub(super) fn entry(entry: &Entry, out: &mut Vec<u8>) {
     let key = entry.key();
     match entry.value() {
-        ValueRef::Int(value) => encode_command([b"SET", key, IntBuf::new().format(value).as_bytes()], out),
-        ValueRef::String(value) => encode_command([b"SET", key, value], out),
+        value if value.kind() == Kind::String => encode_command([b"SET", key, value.text(&mut Vec::new())], out),
         value => {
             let mut commands = Commands::new(key, value);
             value.pieces(|piece| commands.piece(piece, out));

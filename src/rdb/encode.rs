@@ -31,17 +31,19 @@ pub(super) struct Encoder {
     pub lzf: Compressor,
     /// Strings in a row that could not be compressed, or were not tried.
     in_vain: u32,
+    /// Where packed text is unpacked.
+    room: Vec<u8>,
 }
 
 impl Encoder {
     pub fn new(format: Format, compress: bool) -> Encoder {
-        Encoder { format, compress, lzf: Compressor::default(), in_vain: 0 }
+        Encoder { format, compress, lzf: Compressor::default(), in_vain: 0, room: Vec::new() }
     }
 
     /// The type byte under which [`Encoder::value`] writes the value.
     pub fn kind(&self, value: ValueRef) -> u8 {
         match value {
-            ValueRef::Int(_) | ValueRef::String(_) => kind::STRING,
+            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_) => kind::STRING,
             ValueRef::List(_) => kind::LIST_QUICKLIST_2,
             ValueRef::Set(set) => match (set.view(), self.format) {
                 (View::Intset(_), _) => kind::SET_INTSET,
@@ -59,6 +61,12 @@ impl Encoder {
         match value {
             ValueRef::Int(value) => self.int(value, out),
             ValueRef::String(bytes) => self.string(bytes, out),
+            ValueRef::Ascii(_) => {
+                let mut room = std::mem::take(&mut self.room);
+                room.clear();
+                self.string(value.text(&mut room), out);
+                self.room = room;
+            }
             ValueRef::List(_) => self.pieces(value, out),
             ValueRef::Set(set) => match set.view() {
                 View::Intset(ints) => self.string(ints.as_bytes(), out),

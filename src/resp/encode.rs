@@ -10,6 +10,7 @@
 //! Counterpart: the `addReply…` family in Redis.
 
 use super::Protocol;
+use crate::types::ascii::Ascii;
 use crate::types::number::{FloatBuf, IntBuf};
 
 /// Where a header is to be inserted once the length is known, see [`Reply::deferred`].
@@ -89,6 +90,14 @@ impl Reply {
             Some(bytes) => self.bulk(bytes),
             None => self.null(),
         }
+    }
+
+    /// A packed text as a bulk string.
+    pub fn bulk_ascii(&mut self, text: Ascii) {
+        self.buf.reserve(text.len() + 32);
+        write_header(b'$', text.len(), &mut self.buf);
+        text.write_to(&mut self.buf);
+        self.buf.extend_from_slice(b"\r\n");
     }
 
     /// An integer as a bulk string.

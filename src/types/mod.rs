@@ -4,6 +4,7 @@
 //! (milliseconds since the Unix epoch), randomness as a `u64` drawn by the caller.
 
 pub mod address;
+pub mod ascii;
 pub mod block;
 pub mod glob;
 pub mod hash;

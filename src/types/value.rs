@@ -1,7 +1,9 @@
 //! A value of any type: on its own, or borrowed from whatever holds it.
 
+use super::ascii::Ascii;
 use super::hash::Hash;
 use super::list::List;
+use super::number::IntBuf;
 use super::set::Set;
 use super::text::Text;
 use super::zset::Zset;
@@ -58,6 +60,8 @@ pub enum Value {
 pub enum ValueRef<'a> {
     Int(i64),
     String(&'a [u8]),
+    /// A string as well.
+    Ascii(Ascii<'a>),
     List(&'a List),
     Set(&'a Set),
     Hash(&'a Hash),
@@ -91,11 +95,35 @@ impl Value {
     }
 }
 
-impl ValueRef<'_> {
+impl<'a> ValueRef<'a> {
+    /// The bytes of a string, which are written to `room` if they are nowhere as they are. Empty for other types.
+    pub fn text<'b>(self, room: &'b mut Vec<u8>) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            ValueRef::String(bytes) => return bytes,
+            ValueRef::Int(n) => room.extend_from_slice(IntBuf::new().format(n).as_bytes()),
+            ValueRef::Ascii(text) => text.write_to(room),
+            _ => {}
+        }
+        room
+    }
+
+    /// Bytes of a string. Zero for other types.
+    pub fn text_len(self) -> usize {
+        match self {
+            ValueRef::String(bytes) => bytes.len(),
+            ValueRef::Int(n) => IntBuf::new().format(n).len(),
+            ValueRef::Ascii(text) => text.len(),
+            _ => 0,
+        }
+    }
+
     /// The type of the value.
     pub fn kind(&self) -> Kind {
         match self {
-            ValueRef::Int(_) | ValueRef::String(_) => Kind::String,
+            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_) => Kind::String,
             ValueRef::List(_) => Kind::List,
             ValueRef::Set(_) => Kind::Set,
             ValueRef::Hash(_) => Kind::Hash,

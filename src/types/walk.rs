@@ -248,7 +248,7 @@ impl ValueRef<'_> {
     /// its holder knows.
     pub fn is_walkable(&self, bytes: usize) -> bool {
         match self {
-            ValueRef::Int(_) | ValueRef::String(_) => false,
+            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_) => false,
             ValueRef::List(list) => list.encoding() == "quicklist" && list.heap_bytes() > bytes,
             ValueRef::Set(set) => matches!(set.view(), super::set::View::Large) && set.heap_bytes() > bytes,
             ValueRef::Hash(hash) => hash.layout() == super::hash::Layout::Large && hash.heap_bytes() > bytes,
@@ -259,7 +259,7 @@ impl ValueRef<'_> {
     /// Who walks the collection, if anybody does.
     pub fn walker(&self) -> Option<u32> {
         match self {
-            ValueRef::Int(_) | ValueRef::String(_) => None,
+            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_) => None,
             ValueRef::List(list) => list.walker(),
             ValueRef::Set(set) => set.walker(),
             ValueRef::Hash(hash) => hash.walker(),
@@ -270,7 +270,7 @@ impl ValueRef<'_> {
     /// How many pieces the value is written in, if it is.
     pub fn piece_count(&self) -> usize {
         match self {
-            ValueRef::Int(_) => 0,
+            ValueRef::Int(_) | ValueRef::Ascii(_) => 0,
             ValueRef::String(bytes) => Text::piece_count(bytes.len()),
             ValueRef::List(list) => list.node_count(),
             ValueRef::Set(set) => set.len(),
@@ -282,7 +282,7 @@ impl ValueRef<'_> {
     /// All pieces of a collection at once.
     pub fn pieces(&self, mut f: impl FnMut(Piece)) {
         match self {
-            ValueRef::Int(_) | ValueRef::String(_) => {}
+            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_) => {}
             ValueRef::List(list) => list.nodes().for_each(|node| f(Piece::Node(node))),
             ValueRef::Set(set) => set.iter().for_each(|member| f(Piece::Member(member))),
             // From the highest score down, as Redis does: its skiplist then inserts at the head.

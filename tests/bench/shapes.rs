@@ -89,6 +89,13 @@ fn all_strings(client: &mut Client, rng: &mut Rng) -> Filled {
     strings(client, rng, SPACE)
 }
 
+fn short_strings(client: &mut Client, rng: &mut Rng) -> Filled {
+    for i in 0..SPACE {
+        pipe!(client, "SET", key(i), long_value(rng, 100));
+    }
+    client.finish()
+}
+
 fn long_strings(client: &mut Client, rng: &mut Rng) -> Filled {
     for i in 0..SPACE / 10 {
         pipe!(client, "SET", key(i), long_value(rng, 4096));
@@ -240,6 +247,8 @@ pub fn shapes() -> Vec<Shape> {
             },
             ..base
         },
+        shape!("GET 100 B", short_strings, into, rng, "GET", any(rng)),
+        shape!("SET 100 B", short_strings, into, rng, "SET", any(rng), long_value(rng, 100)),
         Shape {
             name: "GET 4 KiB",
             fill: long_strings,
@@ -302,10 +311,20 @@ pub const ITEMS: &[Item] = &[
         },
     },
     Item {
-        name: "string 16 + 100",
+        name: "string 16 + 100, text",
         fill: |client, rng, count| {
             for i in 0..count {
                 pipe!(client, "SET", key(i), long_value(rng, 100));
+            }
+            client.finish()
+        },
+    },
+    Item {
+        name: "string 16 + 100 bytes of any kind",
+        fill: |client, rng, count| {
+            for i in 0..count {
+                let bytes: Vec<u8> = (0..13).flat_map(|_| rng.next().to_ne_bytes()).take(100).collect();
+                pipe!(client, "SET", key(i), bytes);
             }
             client.finish()
         },

@@ -7,9 +7,8 @@
 //! Counterpart: `lcsCommand` in `t_string.c`.
 
 use crate::engine::call::Call;
-use crate::engine::entry::{Entry, ValueRef};
+use crate::engine::entry::{Entry, Kind};
 use crate::engine::error::{Error, Outcome};
-use crate::types::number::IntBuf;
 
 /// Lengths of the longest common sequences of all pairs of prefixes.
 struct Lengths<'a> {
@@ -134,8 +133,7 @@ impl Options {
 fn copy_of(call: &mut Call, key: &[u8]) -> Result<Vec<u8>, Error> {
     match call.keys.read(key).map(Entry::value) {
         None => Ok(Vec::new()),
-        Some(ValueRef::String(bytes)) => Ok(bytes.to_vec()),
-        Some(ValueRef::Int(n)) => Ok(IntBuf::new().format(n).as_bytes().to_vec()),
+        Some(value) if value.kind() == Kind::String => Ok(value.text(&mut Vec::new()).to_vec()),
         Some(_) => Err("ERR The specified keys must contain string values".into()),
     }
 }

@@ -79,9 +79,9 @@ fn with_entry(call: &mut Call, tell: impl FnOnce(&mut Reply, &Entry) -> Outcome)
 pub fn encoding(entry: &Entry) -> &'static str {
     match entry.value() {
         ValueRef::Int(_) => "int",
-        ValueRef::String(bytes) => {
+        value @ (ValueRef::String(_) | ValueRef::Ascii(_)) => {
             let room = EMBEDDED_MAX - if entry.expire_at().is_some() { EXPIRE_BYTES } else { 0 };
-            let embedded = !entry.is_modified() && entry.key().len().saturating_add(bytes.len()) <= room;
+            let embedded = !entry.is_modified() && entry.key().len().saturating_add(value.text_len()) <= room;
             if embedded { "embstr" } else { "raw" }
         }
         ValueRef::List(list) => list.encoding(),

@@ -159,10 +159,10 @@ impl<'a> Pattern<'a> {
             Pattern::Nothing => return f(None),
             Pattern::Key { prefix, suffix, field } => (prefix, suffix, field),
         };
-        let now = field_clock(keys);
+        let (now, mut room) = (field_clock(keys), Vec::new());
         let value = keys.read(&[prefix, element, suffix].concat()).map(Entry::value);
         f(match (value, field) {
-            (Some(ValueRef::String(bytes)), None) => Some(Item::Bytes(bytes)),
+            (Some(text @ (ValueRef::String(_) | ValueRef::Ascii(_))), None) => Some(Item::Bytes(text.text(&mut room))),
             (Some(ValueRef::Int(n)), None) => Some(Item::Int(n)),
             (Some(ValueRef::Hash(hash)), Some(field)) => hash.get_live(field, now),
             _ => None,

@@ -8,7 +8,7 @@
 use crate::engine::call::{Call, Mode};
 use crate::engine::config::NotifyFlags;
 use crate::engine::effects::Propagate;
-use crate::engine::entry::Entry;
+use crate::engine::entry::{Entry, Kind};
 use crate::engine::error::{Error, Outcome};
 use crate::engine::keyspace::{ExpiryMode, Keyspace, Ttl};
 use crate::engine::spec::*;
@@ -152,20 +152,12 @@ pub const SPECS: &[Spec] = &[
 
 // ---- Reading ----
 
-/// The bytes of a string value; the digits of an integer are written to `scratch`. Empty for other types.
-fn text<'a>(value: ValueRef<'a>, scratch: &'a mut IntBuf) -> &'a [u8] {
-    match value {
-        ValueRef::String(bytes) => bytes,
-        ValueRef::Int(n) => scratch.format(n).as_bytes(),
-        _ => &[],
-    }
-}
-
 /// Replies the string at `key`, or null. False if there is none.
 fn reply_string(keys: &mut Keyspace, reply: &mut Reply, key: &[u8]) -> Result<bool, Error> {
     match keys.string(key)? {
         Some(ValueRef::String(bytes)) => reply.bulk(bytes),
         Some(ValueRef::Int(n)) => reply.bulk_int(n),
+        Some(ValueRef::Ascii(text)) => reply.bulk_ascii(text),
         _ => {
             reply.null();
             return Ok(false);
@@ -186,6 +178,7 @@ fn mget(call: &mut Call) -> Outcome {
         match call.keys.read(key).map(Entry::value) {
             Some(ValueRef::String(bytes)) => call.reply.bulk(bytes),
             Some(ValueRef::Int(n)) => call.reply.bulk_int(n),
+            Some(ValueRef::Ascii(text)) => call.reply.bulk_ascii(text),
             _ => call.reply.null(),
         }
     }
@@ -194,16 +187,16 @@ fn mget(call: &mut Call) -> Outcome {
 
 fn strlen(call: &mut Call) -> Outcome {
     let value = call.keys.string(call.args.at(1))?;
-    let len = value.map_or(0, |value| text(value, &mut IntBuf::new()).len());
+    let len = value.map_or(0, ValueRef::text_len);
     call.reply.count(len);
     Ok(())
 }
 
 fn getrange(call: &mut Call) -> Outcome {
     let (start, end) = (call.int(2)?, call.int(3)?);
-    let mut scratch = IntBuf::new();
+    let mut room = Vec::new();
     let value = call.keys.string(call.args.at(1))?;
-    let bytes = value.map_or(&b""[..], |value| text(value, &mut scratch));
+    let bytes = value.map_or(&b""[..], |value| value.text(&mut room));
     call.reply.bulk(part(bytes, start, end));
     Ok(())
 }
@@ -355,7 +348,7 @@ impl<'a> Options<'a> {
             Some(Condition::Present) => keys.exists(key),
             Some(Condition::Equals(wanted)) => match keys.peek(key).map(Entry::value) {
                 None => false,
-                Some(value @ (ValueRef::Int(_) | ValueRef::String(_))) => text(value, &mut IntBuf::new()) == wanted,
+                Some(value) if value.kind() == Kind::String => value.text(&mut Vec::new()) == wanted,
                 Some(_) => return Err(Error::WrongType),
             },
         })
@@ -618,6 +611,8 @@ fn add(call: &mut Call, by: i64) -> Outcome {
             let old = match entry.value() {
                 ValueRef::Int(n) => n,
                 ValueRef::String(bytes) => number::parse_i64(bytes).ok_or(Error::NotInteger)?,
+                // Longer than any integer.
+                ValueRef::Ascii(_) => return Err(Error::NotInteger),
                 _ => return Err(Error::WrongType),
             };
             let sum = old.checked_add(by).ok_or("ERR increment or decrement would overflow")?;
@@ -653,7 +648,9 @@ fn incrbyfloat(call: &mut Call) -> Outcome {
         Some(entry) => {
             let old = match entry.value() {
                 ValueRef::Int(n) => LongDouble::from(n),
-                ValueRef::String(bytes) => LongDouble::parse(bytes).ok_or(Error::NotFloat)?,
+                value if value.kind() == Kind::String => {
+                    LongDouble::parse(value.text(&mut Vec::new())).ok_or(Error::NotFloat)?
+                }
                 _ => return Err(Error::WrongType),
             };
             let text = add(old)?;
@@ -687,7 +684,7 @@ fn reserve(buffer: &mut Vec<u8>, more: usize) -> Outcome {
 fn length_before_change(call: &mut Call, key: &[u8]) -> Result<Option<usize>, Error> {
     match call.keys.peek(key).map(Entry::value) {
         None => Ok(None),
-        Some(value @ (ValueRef::Int(_) | ValueRef::String(_))) => Ok(Some(text(value, &mut IntBuf::new()).len())),
+        Some(value) if value.kind() == Kind::String => Ok(Some(value.text_len())),
         Some(_) => Err(Error::WrongType),
     }
 }

@@ -36,8 +36,7 @@ struct Bins([Vec<u64>; KINDS.len()]);
 impl Bins {
     fn add(&mut self, entry: &Entry) {
         let (kind, size) = match entry.value() {
-            ValueRef::Int(value) => (0, crate::types::number::IntBuf::new().format(value).len()),
-            ValueRef::String(bytes) => (0, bytes.len()),
+            value @ (ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_)) => (0, value.text_len()),
             ValueRef::List(list) => (1, list.len()),
             ValueRef::Set(set) => (2, set.len()),
             ValueRef::Zset(zset) => (3, zset.len()),

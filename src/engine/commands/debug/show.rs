@@ -68,13 +68,15 @@ fn node_bytes(node: NodeRef) -> usize {
 /// string lies in the key's own allocation.
 pub fn sdslen(call: &mut Call) -> Outcome {
     let entry = call.keys.peek(call.args.at(2)).ok_or(Error::NoSuchKey)?;
-    let ValueRef::String(value) = entry.value() else { return Err("ERR Not an sds encoded string.".into()) };
-    let value_bytes = if encoding(entry) == "raw" { value.len() } else { 0 };
+    let (ValueRef::String(_) | ValueRef::Ascii(_)) = entry.value() else {
+        return Err("ERR Not an sds encoded string.".into());
+    };
+    let value_len = entry.value().text_len();
+    let value_bytes = if encoding(entry) == "raw" { value_len } else { 0 };
     call.reply.simple(format!(
-        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{}, val_sds_avail:0, val_zmalloc: {value_bytes}",
+        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{value_len}, val_sds_avail:0, val_zmalloc: {value_bytes}",
         entry.key().len(),
         entry.heap_bytes() - value_bytes,
-        value.len(),
     ));
     Ok(())
 }
