@@ -263,14 +263,14 @@ impl Client {
             + names.map(|name| name.len() + 40).sum::<usize>()
     }
 
-    /// Keeps bytes that cannot be run yet. A large argument gets the room it announced, so that it is
-    /// not copied while it grows; more than that is believed only as it comes.
+    /// Keeps bytes that cannot be run yet. A large argument gets the room it announced, so that it is not copied while
+    /// it grows; of what is said to be very large a sixteenth must have come before the rest is believed.
     pub fn keep(&mut self, bytes: &[u8]) {
         const FIRST_ROOM: usize = 16 << 10;
         const LARGE: usize = 32 << 10;
         const BELIEVED: usize = 4 << 20;
         let missing = self.query.capacity() - self.query.len() < bytes.len().max(self.wanted);
-        if missing && (LARGE..=BELIEVED).contains(&self.wanted) {
+        if missing && (LARGE..=BELIEVED.max(16 * self.query.len())).contains(&self.wanted) {
             self.query.reserve_exact(bytes.len().max(self.wanted));
         } else if self.query.capacity() == 0 {
             self.query.reserve_exact(bytes.len().max(FIRST_ROOM));
