@@ -1,4 +1,5 @@
-//! What a snapshot costs while it is taken, and how long it takes to load: `pkg-scripts/bench persistence`.
+//! What a snapshot costs while it is taken, and how long it takes to load: `pkg-scripts/bench persistence`. What a log
+//! costs that is flushed for each write is measured by `flushing.rs`.
 //!
 //! One server after the other gets the same data, a client that writes as fast as it is answered and one that
 //! sends PING each millisecond: first with nothing else going on, then during BGSAVE. Memory is what the system
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use haversack::engine::rng::Rng;
 
+use crate::flushing;
 use crate::servers::{Client, Cores, Kind, Server};
 use crate::shapes::{key, long_value};
 use crate::sys;
@@ -24,12 +26,24 @@ use crate::table::table;
 pub struct Plan {
     /// How many keys, fields and elements: 2 million keys, 5 million of the others are 100 %.
     pub percent: u64,
-    /// How often the file is loaded.
+    /// How often the file is loaded, and how often each server has its turn to write.
     pub rounds: usize,
+    /// How long such a turn is.
+    pub turn: Duration,
+    /// How many clients write then.
+    pub connections: usize,
     /// Who is measured.
     pub kinds: Vec<Kind>,
-    /// Only data whose names contain one of these.
+    /// Only what is called by one of these, or contains it.
     pub names: Vec<String>,
+}
+
+impl Plan {
+    /// Whether this is asked for.
+    pub fn wants(&self, label: &str) -> bool {
+        let label = label.to_lowercase();
+        self.names.is_empty() || self.names.iter().any(|name| label.contains(name.as_str()))
+    }
 }
 
 /// Some data and who writes to it.
@@ -110,11 +124,13 @@ struct Cost {
 /// Measures, and gives the section of the report.
 pub fn measure(plan: &Plan, cores: Cores) -> Result<String, String> {
     let kinds: Vec<Kind> = plan.kinds.iter().copied().filter(|kind| *kind != Kind::Canned).collect();
-    let wanted = |data: &&Data| {
-        plan.names.is_empty() || plan.names.iter().any(|name| data.name.to_lowercase().contains(name.as_str()))
-    };
+    let data: Vec<&Data> = DATA.iter().filter(|data| plan.wants(data.name)).collect();
+    let flushes = flushing::is_wanted(plan);
+    if data.is_empty() && !flushes {
+        return Err("nothing in the tables is called so".to_owned());
+    }
     let (mut costs, mut loads) = (Vec::new(), Vec::new());
-    for data in DATA.iter().filter(wanted) {
+    for data in data {
         let count = data.count * plan.percent / 100;
         let mut file = None;
         for kind in &kinds {
@@ -135,7 +151,17 @@ pub fn measure(plan: &Plan, cores: Cores) -> Result<String, String> {
         eprintln!("{}: loaded in {medians:.3?} s", data.name);
         loads.push((data.name, medians));
     }
-    Ok(section(&kinds, &costs, &loads))
+    let mut text = format!("{HEADING}\n");
+    if !costs.is_empty() {
+        text += &snapshots(&costs);
+    }
+    if !loads.is_empty() {
+        text += &loading(&kinds, &loads);
+    }
+    if flushes {
+        text += &flushing::measure(plan, &kinds, cores)?;
+    }
+    Ok(text)
 }
 
 impl Cost {
@@ -285,9 +311,9 @@ fn load(kind: Kind, file: &Path, cores: Cores) -> Result<Duration, String> {
     }
 }
 
-fn section(kinds: &[Kind], costs: &[Cost], loads: &[(&'static str, Vec<f64>)]) -> String {
+fn snapshots(costs: &[Cost]) -> String {
     let mut text = format!(
-        "{HEADING}\n\nA client writes as fast as it is answered ({DEPTH} commands at once), another sends PING each \
+        "\nA client writes as fast as it is answered ({DEPTH} commands at once), another sends PING each \
          millisecond: before BGSAVE, and until it ends. Memory: the highest during BGSAVE, over that before.\n\n"
     );
     let head = ["data and server", "memory", "worst PING ms", "k writes/s", "kept", "BGSAVE s"].map(str::to_owned);
@@ -303,8 +329,14 @@ fn section(kinds: &[Kind], costs: &[Cost], loads: &[(&'static str, Vec<f64>)]) -
         ]
     };
     text += &table(&head, &costs.iter().map(line).collect::<Vec<_>>());
-    text += "\nSeconds from the start of the process until it serves the same file, medians; the ratio is the faster of \
-        the others to ours.\n\n";
+    text
+}
+
+fn loading(kinds: &[Kind], loads: &[(&'static str, Vec<f64>)]) -> String {
+    let mut text =
+        "\nSeconds from the start of the process until it serves the same file, medians; the ratio is the faster of \
+        the others to ours.\n\n"
+            .to_owned();
     let head: Vec<String> = std::iter::once("data")
         .chain(kinds.iter().map(|kind| kind.name()))
         .chain(["ratio"])
@@ -325,7 +357,7 @@ fn section(kinds: &[Kind], costs: &[Cost], loads: &[(&'static str, Vec<f64>)]) -
 }
 
 /// What the section of the report begins with.
-pub const HEADING: &str = "## Snapshots and loading";
+pub const HEADING: &str = "## Snapshots, loading and flushes";
 
 /// Lets the processes that are started from now on use all cores.
 pub fn on_all_cores<R>(cores: Cores, start: impl FnOnce() -> R) -> R {

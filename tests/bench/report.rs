@@ -85,7 +85,7 @@ pub struct Report {
 }
 
 /// Thousands, with three digits.
-fn thousands(rate: f64) -> String {
+pub fn thousands(rate: f64) -> String {
     let k = rate / 1000.0;
     if k >= 100.0 { format!("{k:.0} k") } else { format!("{k:.1} k") }
 }

@@ -91,17 +91,22 @@ impl Server {
     /// Starts a server and waits until it answers.
     pub fn start(kind: Kind, cores: Cores) -> Result<Server, String> {
         sys::pin(cores.server);
-        let server = Server::spawn(kind, None);
+        let server = Server::spawn(kind, None, &[]);
         sys::pin(cores.generator);
         server.and_then(Server::ready)
     }
 
     /// Starts a server that may use all cores, and has this file to load.
     pub fn start_free(kind: Kind, cores: Cores, dump: Option<&Path>) -> Result<Server, String> {
-        persistence::on_all_cores(cores, || Server::spawn(kind, dump)).and_then(Server::ready)
+        persistence::on_all_cores(cores, || Server::spawn(kind, dump, &[])).and_then(Server::ready)
     }
 
-    fn spawn(kind: Kind, dump: Option<&Path>) -> Result<Server, String> {
+    /// The same for one that keeps a log, as these arguments say.
+    pub fn start_logging(kind: Kind, cores: Cores, args: &[&str]) -> Result<Server, String> {
+        persistence::on_all_cores(cores, || Server::spawn(kind, None, args)).and_then(Server::ready)
+    }
+
+    fn spawn(kind: Kind, dump: Option<&Path>, args: &[&str]) -> Result<Server, String> {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
         let port = listener.local_addr().map_err(|error| error.to_string())?.port();
         drop(listener);
@@ -120,6 +125,7 @@ impl Server {
             command.arg("canned-server").arg(port.to_string());
         } else {
             command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "no", "--dir"]).arg(&folder);
+            command.args(args);
         }
         if kind == Kind::Valkey {
             // This build of it is linked with the C library's allocator; its packages come with jemalloc.

@@ -7,6 +7,7 @@
 //!
 //! Redis' counterpart: `redis-benchmark`, which knows no processor time and no neighbour.
 
+mod flushing;
 mod histogram;
 mod load;
 mod pauses;
@@ -38,8 +39,9 @@ A NAME is a shape or an item, or a part of some names, such as \"GET P16\", \"zs
 of them are measured.
 
 With the word persistence in front it measures instead what BGSAVE costs while it runs and how long loading takes,
-with 2 million keys, a hash and a list of 5 million elements and others; a NAME is a part of what stands in the table,
---percent N takes so many percent of the data, --rounds N loads so often.
+with 2 million keys, a hash and a list of 5 million elements and others, and how many writes a second there are with
+appendfsync always; a NAME is a part of what stands in the tables, such as \"hash\" or \"always\", --percent N takes so
+many percent of the data, --rounds N loads so often, and has so many rounds of writes.
 With the word pauses it measures how long the server keeps anybody waiting while 10 million keys come and go, large
 collections are thrown away and a million keys expire at once; --percent N takes so many percent of that.
 
@@ -193,6 +195,8 @@ fn persistence(options: &Options) -> Result<(), String> {
     let plan = persistence::Plan {
         percent: options.percent,
         rounds: options.rounds.min(5),
+        turn: options.turn,
+        connections: options.connections,
         kinds: options.kinds.clone(),
         names: options.names.clone(),
     };
