@@ -115,6 +115,11 @@ impl Engine {
         self.server.offset
     }
 
+    /// The offset of the stream after what this client has written last; `None` if it has gone.
+    pub fn write_offset(&self, client: ClientId) -> Option<u64> {
+        self.server.clients.find(client).map(|client| client.write_offset)
+    }
+
     /// Starts or stops the stream: whether anybody stores what [`Outbox::append`] brings.
     pub fn set_log_enabled(&mut self, enabled: bool) {
         self.server.persistence.log_enabled = enabled;

@@ -5,7 +5,6 @@
 //! nothing is lent any more. Redis' counterpart: `ae.c`, `beforeSleep`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
 use js_sys::Function;
@@ -19,6 +18,7 @@ use crate::engine::host::{Ask, LogLevel, Refusal, Report, SnapshotKind};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
+use super::held::{self, Held, Waiting};
 use super::store::Store;
 use super::{clock, compact, failure};
 
@@ -31,15 +31,6 @@ struct Connection {
     out: Vec<u8>,
     /// Bytes that came while the engine was stalled.
     kept: Vec<u8>,
-}
-
-/// Something that may leave once the log is stored up to an offset.
-struct Held {
-    offset: u64,
-    client: ClientId,
-    bytes: Vec<u8>,
-    /// The connection ends here.
-    closes: bool,
 }
 
 /// How safe the data are, as far as somebody may want to be told of it.
@@ -66,7 +57,7 @@ pub struct State {
     /// The connection of a client, by [`ClientId::index`].
     slots: Vec<u32>,
     outbox: Outbox,
-    held: VecDeque<Held>,
+    held: Waiting,
     logs: Vec<(LogLevel, String)>,
     wake: Option<Function>,
     /// Who is told that the status is another, and which one it was told of last.
@@ -136,7 +127,7 @@ impl Home {
             free: Vec::new(),
             slots: Vec::new(),
             outbox: Outbox::default(),
-            held: VecDeque::new(),
+            held: Waiting::default(),
             logs: Vec::new(),
             wake: None,
             watcher: None,
@@ -269,15 +260,19 @@ impl Home {
             state.again = false;
             let mut outbox = std::mem::take(&mut state.outbox);
             state.engine.drain(&mut outbox);
+            let since = state.engine.offset() - outbox.append.len() as u64;
             self.append(state, now, &mut outbox);
             for ask in outbox.asks.drain(..) {
                 self.answer(state, now, ask);
             }
-            state.send(&mut outbox);
+            state.send(&mut outbox, since);
             state.outbox = outbox;
             if !state.again {
                 break;
             }
+        }
+        if state.patience_ends().is_some_and(|at| at <= now.mono) {
+            state.answer_held();
         }
         // Not here but at the end of the running task: everything that the page writes in one go is stored in one go.
         if state.store.as_ref().is_some_and(|store| store.due(now)) && !self.flushing.replace(true) {
@@ -367,7 +362,7 @@ impl Home {
             None => state.engine.next_deadline(),
         };
         let store = state.store.as_ref().and_then(Store::next_deadline);
-        let Some(deadline) = engine.into_iter().chain(store).min() else { return };
+        let Some(deadline) = engine.into_iter().chain(store).chain(state.patience_ends()).min() else { return };
         match &state.timer {
             Some((_, armed)) if *armed <= deadline => return,
             Some((timer, _)) => clock::clear_timeout(timer),
@@ -490,7 +485,8 @@ impl State {
 
     // ---- Replies ----
 
-    fn send(&mut self, outbox: &mut Outbox) {
+    /// Sends what is at hand, or lets it wait; the stream has grown from the offset `since` with it.
+    fn send(&mut self, outbox: &mut Outbox, since: u64) {
         // With `always`, what a reply may tell has to be stored before.
         let waits_for = self.store.as_ref().filter(|store| {
             store.policy == AppendFsync::Always
@@ -500,22 +496,24 @@ impl State {
         let offset = self.engine.offset();
         let hold = waits_for.is_some();
         for (client, bytes) in outbox.sends.drain(..) {
-            if hold || self.held.iter().any(|held| held.client == client) {
-                self.held.push_back(Held { offset, client, bytes, closes: false });
+            if hold || self.held.has(client) {
+                // One that has gone may have written.
+                let confirms = offset > since && self.engine.write_offset(client).is_none_or(|wrote| wrote > since);
+                self.held.push(Held { offset, client, bytes, confirms, closes: false });
             } else {
                 self.deliver(client, &bytes);
                 outbox.spare.push(bytes);
             }
         }
         for client in outbox.closes.drain(..) {
-            if hold || self.held.iter().any(|held| held.client == client) {
-                self.held.push_back(Held { offset, client, bytes: Vec::new(), closes: true });
+            if hold || self.held.has(client) {
+                self.held.push(Held { offset, client, bytes: Vec::new(), confirms: false, closes: true });
             } else {
                 self.close(client);
             }
         }
         for client in outbox.drops.drain(..) {
-            self.held.retain(|held| held.client != client);
+            self.held.forget(client);
             self.close(client);
         }
     }
@@ -526,12 +524,29 @@ impl State {
             return;
         }
         let stored = self.store.as_ref().map_or(u64::MAX, Store::stored_offset);
-        while self.held.front().is_some_and(|held| held.offset <= stored) {
-            let Some(held) = self.held.pop_front() else { return };
-            self.deliver(held.client, &held.bytes);
-            if held.closes {
-                self.close(held.client);
-            }
+        while let Some(held) = self.held.next_stored(stored) {
+            self.release(held);
+        }
+    }
+
+    fn release(&mut self, held: Held) {
+        self.deliver(held.client, &held.bytes);
+        if held.closes {
+            self.close(held.client);
+        }
+    }
+
+    /// When those who wait for a log that cannot be stored are told so.
+    fn patience_ends(&self) -> Option<MonoTime> {
+        let since = self.store.as_ref()?.failing_since.filter(|_| !self.held.is_empty())?;
+        Some(since.plus_ms(held::PATIENCE_MS))
+    }
+
+    /// Tells those who wait that what they have written is not known to be stored.
+    fn answer_held(&mut self) {
+        let reason = self.store.as_ref().and_then(|store| store.error.clone()).unwrap_or_default();
+        while let Some(held) = self.held.next_unstored(&reason) {
+            self.release(held);
         }
     }
 
@@ -592,15 +607,7 @@ impl State {
     pub fn store_failed(&mut self, now: Now, reason: String) {
         self.report(now, Report::StoreFailed { reason });
         if self.store.as_ref().is_some_and(|store| store.lost) {
-            self.drop_held(now);
-        }
-    }
-
-    /// What waits for a store that will never come is not sent: its connections end, so nobody waits forever.
-    fn drop_held(&mut self, now: Now) {
-        for held in std::mem::take(&mut self.held) {
-            self.close(held.client);
-            self.engine.disconnect(now, held.client);
+            self.answer_held();
         }
     }
 

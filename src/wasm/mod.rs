@@ -4,7 +4,8 @@
 //! stored, then sent. There are no sockets: a connection is a number, and whoever holds it gives and
 //! takes RESP bytes. There are no threads: everything runs between two turns of the page's event loop.
 //!
-//! - [`server`]: what JavaScript sees. [`home`]: the loop around one engine. [`clock`]: times, timers.
+//! - [`server`]: what JavaScript sees. [`home`]: the loop around one engine. [`held`]: replies that
+//!   wait for storage. [`clock`]: times, timers.
 //! - [`record`]: the records in IndexedDB and their chain, as pure functions. [`idb`]: promises over IndexedDB.
 //! - [`store`]: the log's way to storage. [`compact`]: a new base. [`open`]: loading. [`import`]: a `dump.rdb` in place
 //!   of all data. [`export`]: all data as one. [`status`]: how it is.
@@ -18,6 +19,8 @@ mod compact;
 mod export;
 #[cfg(feature = "wasm")]
 mod failure;
+#[cfg(any(feature = "wasm", test))]
+mod held;
 #[cfg(feature = "wasm")]
 mod home;
 #[cfg(feature = "wasm")]

@@ -71,6 +71,8 @@ pub struct Store {
     pub compaction: Option<Compaction>,
     /// Why storing failed last, while it does.
     pub error: Option<String>,
+    /// Since when.
+    pub failing_since: Option<MonoTime>,
     /// No further tries: the database belongs to someone else, or is gone.
     pub lost: bool,
     /// Who we are, among all who opened it.
@@ -109,6 +111,7 @@ impl Store {
             manifest,
             compaction: None,
             error: None,
+            failing_since: None,
             lost: false,
             origin: chain.offset,
             stored: chain.offset,
@@ -320,7 +323,13 @@ impl Store {
     fn recovered(&mut self) {
         (self.retry_at, self.retry_ms) = (None, RETRY_MS.0);
         self.compacted_for_room = false;
-        self.error = None;
+        (self.error, self.failing_since) = (None, None);
+    }
+
+    /// Storing fails.
+    fn fail(&mut self, now: Now, reason: &str) {
+        self.error = Some(reason.to_owned());
+        self.failing_since.get_or_insert(now.mono);
     }
 
     /// Storing failed: when to try again.
@@ -457,7 +466,7 @@ impl Home {
             }
             _ => store.back_off(now),
         }
-        store.error = Some(failure.reason.clone());
+        store.fail(now, &failure.reason);
         store.reject_waiters(&failure.reason);
         state.store_failed(now, failure.reason);
     }
@@ -471,7 +480,7 @@ impl Home {
         }
         store.reopening = true;
         let reason = "the browser has closed the database; it is being opened again".to_owned();
-        store.error = Some(reason.clone());
+        store.fail(now, &reason);
         spawn_local(reopen(self.clone()));
         state.store_failed(now, reason);
     }
@@ -557,7 +566,7 @@ async fn reopen(home: Rc<Home>) {
                     if failure.kind == FailureKind::Lost {
                         store.lose(&failure.reason);
                     }
-                    store.error = Some(failure.reason.clone());
+                    store.fail(now, &failure.reason);
                     state.store_failed(now, failure.reason.clone());
                     (failure.kind != FailureKind::Lost).then_some(())
                 }

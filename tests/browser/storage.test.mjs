@@ -523,11 +523,21 @@ test("an owner that was replaced stops storing and refuses writes", async () => 
     const refused = await db.call(["SET", "k", "later"]).catch((error) => error.message);
     const records = await idb("owner", ["incr"], ({ incr }, promised) => promised(incr.count()));
     await db.close().catch(() => {});
-    return { flushed, refused, records };
+    // Whoever waits for its write is told, too.
+    const waiting = await open("idb://waiting", { appendfsync: "always" });
+    await waiting.call(["SET", "k", "mine"]);
+    await idb("waiting", ["meta"], async ({ meta }, promised) => void meta.put(true, ["ended", await promised(meta.get("owner"))]));
+    const calls = [["SET", "k", "late"], ["GET", "k"]].map((args) => waiting.call(args).catch(({ code, message }) => [code, message]));
+    const told = await Promise.all(calls);
+    await waiting.close().catch(() => {});
+    return { flushed, refused, records, told };
   });
   assert.match(got.flushed, /taken the database over/);
   assert.match(got.refused, /^MISCONF/);
   assert.equal(got.records, 1);
+  assert.equal(got.told[0][0], "UNSTORED");
+  assert.match(got.told[0][1], /taken the database over/);
+  assert.equal(got.told[1], "late");
 });
 
 test("a database that another page deletes is closed here, and writes are refused", async () => {
@@ -779,4 +789,73 @@ test("a quota that is used up refuses writes until it grows", async (t) => {
   assert.match(full.lastError, /Quota/);
   assert.equal(got.accepted, "OK");
   assert.deepEqual(got.loaded, ["again", full.size, null]);
+});
+
+test("always: a write that meets a used-up quota is rejected as not known to be stored, and nothing else is disturbed", async (t) => {
+  const place = await site();
+  t.after(() => place.close());
+  const browser = await launch(place);
+  t.after(() => browser.close());
+  const page = await browser.open("?memory");
+  const tools = await devtools(page);
+  await tools("Storage.overrideQuotaForOrigin", { quotaSize: 300_000 });
+  const full = await page.evaluate(async () => {
+    globalThis.open = (await import("haversack")).open;
+    globalThis.db = await open("idb://small", { appendfsync: "always" });
+    const told = (promise) => promise.catch(({ name, code, message }) => ({ name, code, message }));
+    const pushes = [];
+    db.onpush = (push) => pushes.push(push.items.join(" "));
+    await db.call(["SUBSCRIBE", "__keyspace@1__:big"]);
+    await db.call(["CONFIG", "SET", "notify-keyspace-events", "KA"]);
+    await db.call(["SELECT", 1]);
+    await db.call(["SET", "k", "v"]);
+    // As soon as it is known that nothing can be stored, others read on.
+    const beside = db.connection();
+    let began;
+    let waited_ms;
+    let beside_ms;
+    beside.ondata = () => (beside_ms = performance.now() - began);
+    db.onstatus = ({ lastError, state }) => lastError !== null && state === "open" && beside.writeCommand(["PING"]);
+    let written = 0;
+    let got;
+    for (; written < 50; written += 1) {
+      pushes.length = 0;
+      began = performance.now();
+      const calls = [["APPEND", "big", crypto.getRandomValues(new Uint8Array(60_000))], ["GET", "k"], ["GET", "missing"], ["LPUSH", "k", "x"]];
+      const replies = Promise.all(calls.map((call) => told(db.call(call))));
+      const patience = new Promise((resolve) => setTimeout(() => resolve(["nothing"]), 10_000));
+      got = await Promise.race([replies, patience]);
+      if (typeof got[0] === "number") continue;
+      waited_ms = performance.now() - began;
+      break;
+    }
+    const refused = await told(db.call(["SET", "k", "w"]));
+    const read = [await db.call(["GET", "k"]), await db.call(["STRLEN", "big"])];
+    return { written, got, waited_ms, beside_ms, pushes, refused, read, status: db.status() };
+  });
+  await tools("Storage.overrideQuotaForOrigin", {});
+  await until(() => page.evaluate(() => db.status().lastError === null));
+  const got = await page.evaluate(async () => {
+    const accepted = await db.call(["SET", "k", "again"]);
+    await db.close();
+    const again = await open("idb://small");
+    await again.call(["SELECT", 1]);
+    const loaded = [await again.call(["GET", "k"]), await again.call(["STRLEN", "big"]), again.status().recovered];
+    await again.close();
+    return { accepted, loaded };
+  });
+  const [write, read, missing, wrong] = full.got;
+  assert.deepEqual([write.name, write.code], ["ReplyError", "UNSTORED"], JSON.stringify(full));
+  assert.match(write.message, /not known to be stored.*Quota/);
+  assert.deepEqual([read, missing], ["v", null]);
+  assert.match(wrong.code, /^(WRONGTYPE|MISCONF)$/);
+  assert.ok(full.waited_ms > 1900 && full.waited_ms < 9000, `${full.waited_ms} ms`);
+  assert.ok(full.beside_ms < full.waited_ms - 1000, `${full.beside_ms} of ${full.waited_ms} ms`);
+  assert.deepEqual(full.pushes, ["message __keyspace@1__:big append"]);
+  assert.match(full.refused.message, /^MISCONF .*Quota/);
+  const bytes = 60_000 * (full.written + 1);
+  assert.deepEqual(full.read, ["v", bytes]);
+  assert.equal(full.status.durable, false);
+  assert.equal(got.accepted, "OK");
+  assert.deepEqual(got.loaded, ["again", bytes, null]);
 });

@@ -13,7 +13,7 @@ export type Fsync = "always" | "everysec" | "no";
 
 export interface OpenOptions {
   /**
-   * `always`: a reply comes after its write is stored. `everysec` (the default): replies come at once, writes are stored
+   * `always`: a reply comes after its write is stored, or rejects with the code `UNSTORED` if storing fails. `everysec` (the default): replies come at once, writes are stored
    * at the end of the task after a pause, within 100 ms otherwise, and when the page is hidden. `no`: only on `flush()`, `close()` and hiding.
    */
   appendfsync?: Fsync;
@@ -176,9 +176,14 @@ export class Haversack {
     return client;
   }
 
-  /** Runs a command: `await db.call(["SET", "key", "value"])`. An error reply rejects with `ReplyError`. */
+  /**
+   * Runs a command: `await db.call(["SET", "key", "value"])`. An error reply rejects with `ReplyError`. Two of them tell that
+   * nothing can be stored now, and `status().lastError` says why. Code `MISCONF`: the write was refused, nothing was changed.
+   * Code `UNSTORED` (only with `always`): it is done in memory, where it can be read, but not known to be stored; it will be
+   * once storing works again, unless the page ends before. Such a call waits for two seconds first.
+   */
   async call(args: readonly Argument[], options?: CallOptions): Promise<Reply> {
-    // The server may have ended its connection: QUIT by another name, CLIENT KILL, or a write that could not be kept.
+    // The server may have ended its connection: QUIT by another name, CLIENT KILL.
     if (this.#client.ended) this.#client = this.#login();
     return this.#client.call(args, options);
   }

@@ -19,7 +19,7 @@ export type Reply =
   | Set<Reply>
   | Map<Reply, Reply>;
 
-/** An error that the server replied with. `message` is its text, `code` its first word: `ERR`, `WRONGTYPE`, … */
+/** An error that the server replied with. `message` is its text, `code` its first word: `ERR`, `WRONGTYPE`, `MISCONF`, … */
 export class ReplyError extends Error {
   override name = "ReplyError";
   readonly code: string;
