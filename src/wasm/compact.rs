@@ -3,12 +3,17 @@
 //!
 //! Until that transaction completes, the old base and the log runs of both generations are all there;
 //! nothing is cleared first. If it fails, the parts are deleted and the log goes on as it is.
+//!
+//! While more is put aside than `snapshot-memory-limit` says, slices take longer, the walk does not wait for storage, and
+//! replies wait for the walk (see `held`).
 //! Redis' counterpart: `rewriteAppendOnlyFileBackground`, without the fork.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use js_sys::Uint8Array;
 
+use crate::engine::Engine;
 use crate::engine::host::Report;
 use crate::engine::snapshot::SnapshotProgress;
 use web_sys::IdbDatabase;
@@ -24,6 +29,11 @@ use super::store::{MANIFEST, RESTED, guard};
 const STEP_BYTES: usize = 16 << 10;
 /// A part of the base is as large, but for the last.
 const PART_BYTES: usize = 1 << 20;
+/// So many parts may be on their way to storage while more is put aside than may be: the walk does not wait for them.
+const PARTS_AHEAD: usize = 8;
+/// For each time that the limit of memory put aside is reached, a slice is longer by so much; and how long at most.
+const HASTE_NS: u64 = 1_000_000;
+const LONGEST_SLICE_NS: u64 = 2 * clock::SLICE_NS;
 
 /// A rewrite under way.
 pub struct Compaction {
@@ -98,6 +108,7 @@ pub async fn run(home: Rc<Home>) {
 /// Walks, stores, flips. `None` if it was cancelled.
 async fn rewrite(home: &Rc<Home>, generation: u64, epoch: u64) -> Result<Option<Manifest>, Failure> {
     let mut part = Vec::new();
+    let mut under_way = VecDeque::new();
     loop {
         match slice(home, generation, &mut part) {
             Slice::More => clock::turn().await,
@@ -110,14 +121,38 @@ async fn rewrite(home: &Rc<Home>, generation: u64, epoch: u64) -> Result<Option<
                 let record = Uint8Array::new_from_slice(&record);
                 idb::store(&transaction, idb::BASE)?.put_with_key(&record, &idb::key(generation, sequence))?;
                 idb::commit(&transaction)?;
-                end.await?;
+                under_way.push_back(end);
+                // What is put aside would only become more while the walk waits.
+                if under_way.len() <= PARTS_AHEAD && is_hasty(home) {
+                    clock::turn().await;
+                    continue;
+                }
+                while let Some(end) = under_way.pop_front() {
+                    end.await?;
+                }
             }
             Slice::Done(manifest) => {
+                for end in under_way {
+                    end.await?;
+                }
                 flip(&database(home)?, &manifest).await?;
                 return Ok(Some(manifest));
             }
         }
     }
+}
+
+/// Whether more is put aside than may be.
+fn is_hasty(home: &Rc<Home>) -> bool {
+    home.look(|state| state.engine.snapshot_excess() > 0).unwrap_or_default()
+}
+
+/// Whether a slice of a snapshot that has begun then is to end. The more it has put aside beyond the limit, the longer it
+/// may take, but no longer than the page can do without a turn.
+pub fn is_over(began_ns: u64, engine: &Engine) -> bool {
+    let took_ns = clock::stopwatch_ns().saturating_sub(began_ns);
+    let haste = || HASTE_NS.saturating_mul(engine.snapshot_excess());
+    took_ns >= clock::SLICE_NS && took_ns >= clock::SLICE_NS.saturating_add(haste()).min(LONGEST_SLICE_NS)
 }
 
 fn database(home: &Rc<Home>) -> Result<IdbDatabase, Failure> {
@@ -128,12 +163,12 @@ fn database(home: &Rc<Home>) -> Result<IdbDatabase, Failure> {
 /// Pulls as much of the snapshot as fits into the time.
 fn slice(home: &Rc<Home>, generation: u64, part: &mut Vec<u8>) -> Slice {
     let slice = home.enter(|state, now| {
-        let until = clock::stopwatch_ns() + clock::SLICE_NS;
+        let began_ns = clock::stopwatch_ns();
         let Some(store) = &mut state.store else { return Slice::Cancelled };
         let Some(compaction) = store.compaction.as_mut().filter(|it| it.incr.generation == generation) else {
             return Slice::Cancelled;
         };
-        while !compaction.is_walked && part.len() < PART_BYTES && clock::stopwatch_ns() < until {
+        while !compaction.is_walked && part.len() < PART_BYTES && !is_over(began_ns, &state.engine) {
             match state.engine.snapshot_chunk(STEP_BYTES, part) {
                 SnapshotProgress::More => {}
                 SnapshotProgress::Done => compaction.is_walked = true,

@@ -11,6 +11,7 @@ use wasm_bindgen::prelude::*;
 use crate::engine::snapshot::SnapshotProgress;
 
 use super::clock;
+use super::compact::is_over;
 use super::failure;
 use super::home::Home;
 
@@ -43,13 +44,13 @@ impl Export {
     pub fn next(&mut self) -> Option<Uint8Array> {
         let home = self.home.clone();
         home.enter(|state, now| {
-            let until = clock::stopwatch_ns() + clock::SLICE_NS;
+            let began_ns = clock::stopwatch_ns();
             let mut bytes = Vec::new();
             if !self.begun {
                 self.begun = state.engine.begin_export(now);
                 self.total_keys = if self.begun { state.engine.snapshot_keys_total() } else { 0 };
             }
-            while self.begun && !self.done && bytes.len() < SLICE_BYTES && clock::stopwatch_ns() < until {
+            while self.begun && !self.done && bytes.len() < SLICE_BYTES && !is_over(began_ns, &state.engine) {
                 self.keys = state.engine.snapshot_keys_done();
                 self.done = state.engine.snapshot_chunk(STEP_BYTES, &mut bytes) != SnapshotProgress::More;
             }

@@ -1,6 +1,10 @@
-//! Replies that wait until what they may tell is stored (`appendfsync always`).
+//! Replies that wait: until what they may tell is stored (`appendfsync always`), or until a snapshot under way
+//! has no more put aside than it may (`snapshot-memory-limit`).
 //!
-//! They leave in the order they came in. When storing has failed for long, they leave all the same: nobody is to wait
+//! They leave in the order they came in. A page that awaits each reply leaves the snapshot no turn of its own otherwise,
+//! however much it writes; so its writers pay with time for the memory, and the page goes on meanwhile.
+//!
+//! When storing has failed for long, they leave all the same: nobody is to wait
 //! without end for room that may never come. Who has written is told then that it is done but not known to be stored;
 //! whatever else has waited in the same row, such as what was read behind it, goes out as it is, and no connection ends,
 //! with its state and other people's calls on it. Natively such connections are closed: see `native::storage`.
@@ -12,10 +16,15 @@ use crate::resp::{Protocol, Reply};
 
 /// How long a reply waits for a log that cannot be stored.
 pub const PATIENCE_MS: u64 = 2000;
+/// For how many turns of the page it waits at most for a snapshot to have less put aside: that may itself have to wait for
+/// storage. Turns count and not time, because the snapshot has none while the page is busy.
+pub const TURNS_GIVEN: u32 = 8;
+/// How long such a turn is, if nobody takes longer.
+pub const TURN_MS: u64 = 8;
 
 /// Something that may leave once the log is stored up to an offset.
 pub struct Held {
-    /// Of the stream when this was said.
+    /// Of the stream when this was said; 0 if it does not wait for storage.
     pub offset: u64,
     /// To whom.
     pub client: ClientId,
@@ -27,7 +36,7 @@ pub struct Held {
     pub closes: bool,
 }
 
-/// All that waits. Offsets never fall from front to back.
+/// All that waits.
 #[derive(Default)]
 pub struct Waiting {
     queue: VecDeque<Held>,
@@ -64,18 +73,15 @@ impl Waiting {
         self.queue.pop_front_if(|held| held.offset <= stored)
     }
 
-    /// The next, as it leaves when storing has failed for this reason.
-    pub fn next_unstored(&mut self, reason: &str) -> Option<Held> {
-        let mut held = self.queue.pop_front()?;
-        if held.confirms {
-            held.bytes = unconfirmed(&held.bytes, reason);
-        }
-        Some(held)
+    /// The next, whatever it waits for.
+    pub fn pop(&mut self) -> Option<Held> {
+        self.queue.pop_front()
     }
 }
 
-/// The same with an error in place of each reply that is none. Pushes stay.
-fn unconfirmed(bytes: &[u8], reason: &str) -> Vec<u8> {
+/// The same as it leaves when storing has failed for this reason: an error in place of each reply that is none. Pushes
+/// stay.
+pub fn unconfirmed(bytes: &[u8], reason: &str) -> Vec<u8> {
     let mut reply = Reply::new(Protocol::Resp3);
     let mut rest = bytes;
     while !rest.is_empty() {

@@ -58,6 +58,9 @@ pub struct State {
     slots: Vec<u32>,
     outbox: Outbox,
     held: Waiting,
+    /// Replies wait for the snapshot under way to have less put aside: for so many turns of the page at most, and when
+    /// the next of them has passed.
+    gives_way: Option<(u32, MonoTime)>,
     logs: Vec<(LogLevel, String)>,
     wake: Option<Function>,
     /// Who is told that the status is another, and which one it was told of last.
@@ -128,6 +131,7 @@ impl Home {
             slots: Vec::new(),
             outbox: Outbox::default(),
             held: Waiting::default(),
+            gives_way: None,
             logs: Vec::new(),
             wake: None,
             watcher: None,
@@ -233,6 +237,7 @@ impl Home {
                 state.ready = true;
                 state.feed_kept(now);
             }
+            state.give_way(now);
             if state.stalled_until.is_none() && state.engine.next_deadline().is_some_and(|at| at <= now.mono) {
                 state.engine.tick(now);
             }
@@ -265,14 +270,17 @@ impl Home {
             for ask in outbox.asks.drain(..) {
                 self.answer(state, now, ask);
             }
-            state.send(&mut outbox, since);
+            state.send(now, &mut outbox, since);
             state.outbox = outbox;
             if !state.again {
                 break;
             }
         }
+        if state.gives_way.is_some() && state.engine.snapshot_excess() == 0 {
+            state.stop_giving_way();
+        }
         if state.patience_ends().is_some_and(|at| at <= now.mono) {
-            state.answer_held();
+            state.answer_held(now);
         }
         // Not here but at the end of the running task: everything that the page writes in one go is stored in one go.
         if state.store.as_ref().is_some_and(|store| store.due(now)) && !self.flushing.replace(true) {
@@ -362,7 +370,11 @@ impl Home {
             None => state.engine.next_deadline(),
         };
         let store = state.store.as_ref().and_then(Store::next_deadline);
-        let Some(deadline) = engine.into_iter().chain(store).chain(state.patience_ends()).min() else { return };
+        let Some(deadline) =
+            engine.into_iter().chain(store).chain(state.patience_ends()).chain(state.gives_way.map(|(_, at)| at)).min()
+        else {
+            return;
+        };
         match &state.timer {
             Some((_, armed)) if *armed <= deadline => return,
             Some((timer, _)) => clock::clear_timeout(timer),
@@ -486,19 +498,25 @@ impl State {
     // ---- Replies ----
 
     /// Sends what is at hand, or lets it wait; the stream has grown from the offset `since` with it.
-    fn send(&mut self, outbox: &mut Outbox, since: u64) {
+    fn send(&mut self, now: Now, outbox: &mut Outbox, since: u64) {
+        let end = self.engine.offset();
         // With `always`, what a reply may tell has to be stored before.
-        let waits_for = self.store.as_ref().filter(|store| {
+        let unstored = self.store.as_ref().is_some_and(|store| {
             store.policy == AppendFsync::Always
                 && store.error.is_none()
-                && (store.stored_offset() < self.engine.offset() || store.is_rebasing())
+                && (store.stored_offset() < end || store.is_rebasing())
         });
-        let offset = self.engine.offset();
-        let hold = waits_for.is_some();
+        let is_failing = self.store.as_ref().is_some_and(|store| store.error.is_some());
+        let gives_way = !is_failing && self.engine.snapshot_excess() > 0;
+        if gives_way && !outbox.sends.is_empty() {
+            self.gives_way.get_or_insert((held::TURNS_GIVEN, now.mono.plus_ms(held::TURN_MS)));
+        }
+        let offset = if unstored { end } else { 0 };
+        let hold = unstored || gives_way;
         for (client, bytes) in outbox.sends.drain(..) {
             if hold || self.held.has(client) {
                 // One that has gone may have written.
-                let confirms = offset > since && self.engine.write_offset(client).is_none_or(|wrote| wrote > since);
+                let confirms = end > since && self.engine.write_offset(client).is_none_or(|wrote| wrote > since);
                 self.held.push(Held { offset, client, bytes, confirms, closes: false });
             } else {
                 self.deliver(client, &bytes);
@@ -518,12 +536,32 @@ impl State {
         }
     }
 
+    /// Counts the turns for which replies wait for a snapshot.
+    fn give_way(&mut self, now: Now) {
+        match self.gives_way {
+            Some((0, at)) if at <= now.mono => self.stop_giving_way(),
+            Some((turns, at)) if at <= now.mono => {
+                self.gives_way = Some((turns - 1, now.mono.plus_ms(held::TURN_MS)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets them go.
+    pub fn stop_giving_way(&mut self) {
+        self.gives_way = None;
+        self.release_held();
+    }
+
     /// Sends what has waited for what is stored now.
     fn release_held(&mut self) {
-        if self.store.as_ref().is_some_and(Store::is_rebasing) {
+        if self.gives_way.is_some() {
             return;
         }
-        let stored = self.store.as_ref().map_or(u64::MAX, Store::stored_offset);
+        let stored = self.store.as_ref().map_or(u64::MAX, |store| match store.is_rebasing() {
+            true => 0,
+            false => store.stored_offset(),
+        });
         while let Some(held) = self.held.next_stored(stored) {
             self.release(held);
         }
@@ -543,9 +581,16 @@ impl State {
     }
 
     /// Tells those who wait that what they have written is not known to be stored.
-    fn answer_held(&mut self) {
+    fn answer_held(&mut self, now: Now) {
         let reason = self.store.as_ref().and_then(|store| store.error.clone()).unwrap_or_default();
-        while let Some(held) = self.held.next_unstored(&reason) {
+        while let Some(mut held) = self.held.pop() {
+            if held.confirms {
+                let told = held::unconfirmed(&held.bytes, &reason);
+                // What the engine has given and nobody gets is not on its way any more.
+                let bytes = held.bytes.len().saturating_sub(told.len());
+                self.engine.report(now, Report::Sent { client: held.client, bytes });
+                held.bytes = told;
+            }
             self.release(held);
         }
     }
@@ -607,7 +652,7 @@ impl State {
     pub fn store_failed(&mut self, now: Now, reason: String) {
         self.report(now, Report::StoreFailed { reason });
         if self.store.as_ref().is_some_and(|store| store.lost) {
-            self.answer_held();
+            self.answer_held(now);
         }
     }
 

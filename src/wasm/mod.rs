@@ -19,8 +19,7 @@ mod compact;
 mod export;
 #[cfg(feature = "wasm")]
 mod failure;
-#[cfg(any(feature = "wasm", test))]
-mod held;
+pub mod held;
 #[cfg(feature = "wasm")]
 mod home;
 #[cfg(feature = "wasm")]

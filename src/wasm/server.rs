@@ -128,6 +128,7 @@ impl Server {
     /// Something could not be stored. It is closed all the same.
     pub async fn close(&self) -> Result<(), JsValue> {
         let home = self.home.clone();
+        home.enter(|state, _| state.stop_giving_way());
         self.hide();
         let flushed = self.flush();
         let result = JsFuture::from(flushed).await;
