@@ -2,8 +2,9 @@
 //!
 //! One line per file, `file <name> seq <number> type <b|i|h>`: one base, then the incremental parts in
 //! ascending order; history files wait to be deleted. A new manifest is written beside the old one, made
-//! durable and renamed over it, so there is always a whole one. Its last line is a comment, which other servers
-//! pass over: the CRC-32C of the lines above it. Redis' counterpart: `aofManifest`.
+//! durable and renamed over it, so there is always a whole one. Its first line is a comment, which other servers
+//! pass over: the CRC-32C of the lines below it. Tools find the newest part in the last line. (Once the comment was
+//! the last line, about those above it; this is read as well.) Redis' counterpart: `aofManifest`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::engine::config::{parse_line, quote};
 
 use super::disk::Disk;
 
-/// What the last line begins with.
+/// What the first line begins with.
 const CHECKSUM: &str = "#CRC ";
 
 /// Lines that are longer are not ours.
@@ -53,11 +54,13 @@ impl Manifest {
         for (number, line) in text.split_inclusive('\n').enumerate() {
             let above = &text[..begins];
             begins += line.len();
+            let others = if number == 0 { &text[begins..] } else { above };
             if let Some(checksum) = line.strip_prefix(CHECKSUM) {
-                let fits = checksum == format!("{:08x}\n", crc32c::crc32c(above.as_bytes())) && begins == text.len();
+                let whole = number == 0 || begins == text.len();
+                let fits = whole && checksum == format!("{:08x}\n", crc32c::crc32c(others.as_bytes()));
                 if !fits {
                     return Err(format!(
-                        "line {}: the checksum does not fit the lines above it. If you have changed them yourself, remove this \
+                        "line {}: the checksum does not fit the other lines. If you have changed them yourself, remove this \
                          line; if not, put the file back from a backup",
                         number + 1
                     ));
@@ -100,9 +103,10 @@ impl Manifest {
                 _ => {} // newer versions add offsets
             }
         }
-        let name = name
-            .filter(|name| !name.is_empty() && !name.contains('/'))
-            .ok_or("File can't be a path, just a filename")?;
+        let name = name.filter(|name| !name.is_empty()).ok_or("Invalid AOF manifest file format")?;
+        if name.contains('/') {
+            return Err("File can't be a path, just a filename");
+        }
         let seq = seq.ok_or("Invalid AOF manifest file format")?;
         let part = Part { name, seq };
         match kind {
@@ -117,7 +121,8 @@ impl Manifest {
                 self.parts.push(part);
             }
             Some('h') => self.history.push(part),
-            _ => return Err("Unknown AOF file type"),
+            Some(_) => return Err("Unknown AOF file type"),
+            None => return Err("Invalid AOF manifest file format"),
         }
         Ok(())
     }
@@ -135,6 +140,12 @@ impl Manifest {
         self.history.iter().for_each(|part| line(part, 'h'));
         self.parts.iter().for_each(|part| line(part, 'i'));
         text
+    }
+
+    /// The same with its checksum.
+    fn sealed_text(&self) -> String {
+        let text = self.text();
+        format!("{CHECKSUM}{:08x}\n{text}", crc32c::crc32c(text.as_bytes()))
     }
 
     /// Takes a number for a base. It is never used for another one, even if this one comes to nothing: a manifest
@@ -193,12 +204,7 @@ impl Manifest {
     /// The old one is in force, or it is not known which one is.
     pub fn store(&self, disk: &dyn Disk, dir: &Path, prefix: &str) -> Result<(), StoreError> {
         let temp = dir.join(format!("temp-{prefix}.manifest"));
-        let text = self.text();
-        let sealed = format!(
-            "{text}{CHECKSUM}{:08x}
-",
-            crc32c::crc32c(text.as_bytes())
-        );
+        let sealed = self.sealed_text();
         let written = || {
             let file = disk.create(&temp)?;
             file.write_all(sealed.as_bytes())?;
@@ -247,6 +253,27 @@ mod tests {
             file appendonly.aof.7.incr.aof seq 7 type h\nfile appendonly.aof.8.incr.aof seq 8 type i\n";
         assert_eq!(manifest.text(), expected);
         assert_eq!(Manifest::parse(expected).unwrap().text(), expected);
+    }
+
+    #[test]
+    fn the_checksum_stands_before_the_files_and_once_stood_behind_them() {
+        let mut manifest = Manifest::default();
+        manifest.next_part("log");
+        manifest.next_part("log");
+        let (text, sealed) = (manifest.text(), manifest.sealed_text());
+        assert!(sealed.ends_with("\nfile log.2.incr.aof seq 2 type i\n"));
+        let old = format!("{text}{CHECKSUM}{:08x}\n", crc32c::crc32c(text.as_bytes()));
+        for whole in [&sealed, &old] {
+            let read = Manifest::parse(whole).unwrap();
+            assert!(read.sealed && read.text() == text);
+            assert!(Manifest::parse(&whole.replace("log.1", "log.3")).is_err());
+            assert!(
+                Manifest::parse(&whole.replacen("type i\n", "type i\nfile log.9.incr.aof seq 1 type h\n", 1)).is_err()
+            );
+            assert!(Manifest::parse(&format!("{whole}file log.9.incr.aof seq 9 type i\n")).is_err());
+        }
+        assert!((40..sealed.len() - 1).all(|end| Manifest::parse(&sealed[..end]).is_err()));
+        assert!(!Manifest::parse(&text).unwrap().sealed);
     }
 
     #[test]
