@@ -251,14 +251,18 @@ impl Decoder {
         self.spans.capacity() * size_of::<Span>() + self.inline.bytes()
     }
 
-    fn begin(&mut self, state: State) {
-        // One command of many arguments does not keep its table forever.
+    /// Forgets the arguments of the last command: one of many does not keep their table forever.
+    pub fn forget(&mut self) {
         const SPANS_KEPT: usize = 1024;
+        self.spans.clear();
+        self.spans.shrink_to(SPANS_KEPT);
+    }
+
+    fn begin(&mut self, state: State) {
         self.state = state;
         self.pos = 0;
         self.scanned = 0;
-        self.spans.clear();
-        self.spans.shrink_to(SPANS_KEPT);
+        self.forget();
         self.is_inline = state == State::Inline;
     }
 
