@@ -356,6 +356,8 @@ impl Engine {
                 match decoder.decode(&bytes[at..], &Limits { max_bulk_len, unauthenticated }) {
                     Ok(Step::Command { consumed }) => {
                         self.execute(id, decoder.args(&bytes[at..]), None, &mut reply);
+                        // The next one may not come to the decoder.
+                        decoder.forget();
                         unhindered = None;
                         at += consumed;
                     }
@@ -547,6 +549,7 @@ mod tests {
         crate::resp::encode_command(words.iter().map(String::as_bytes), &mut request);
         request.extend_from_slice(b"SET k v\r\nFLUSHALL ASYNC\r\n");
         engine.receive(Now::default(), id, &request);
+        assert!(engine.server.clients[id].memory_bytes() < 40_000, "nothing is kept of so many arguments");
         assert_eq!(engine.keyspace.garbage_len(), 2);
         let mut slices = 1;
         while engine.keyspace.free_slice() {
@@ -554,6 +557,24 @@ mod tests {
         }
         assert!(slices > 9, "{slices}");
         assert_eq!(engine.keyspace.garbage_len(), 0);
+    }
+
+    #[test]
+    fn an_engine_at_rest_gives_memory_back_once() {
+        let at = |ms| Now { mono: MonoTime::from_ms(ms), ..Now::default() };
+        let mut engine = Engine::new(Config::default(), Host::default(), 1, at(0));
+        let id = engine.connect(at(0), Peer { local: true, ..Peer::default() });
+        let mut given_back = Vec::new();
+        for ms in (0..6_000).step_by(50) {
+            if ms == 2_500 || ms == 3_000 {
+                engine.receive(at(ms), id, b"PING\r\n");
+            }
+            engine.tick(at(ms));
+            let mut outbox = Outbox::default();
+            engine.drain(&mut outbox);
+            given_back.extend(outbox.asks.iter().filter(|ask| matches!(ask, Ask::GiveBack { .. })).map(|_| ms));
+        }
+        assert!(matches!(given_back[..], [1_000, 4_000..4_200]), "{given_back:?}");
     }
 
     #[test]

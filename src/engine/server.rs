@@ -211,6 +211,12 @@ impl Server {
         buffer
     }
 
+    /// Keeps none of what is only there to be used again.
+    pub fn drop_spare_buffers(&mut self) {
+        (self.spare, self.spare_bytes) = (Vec::new(), 0);
+        self.batch = Batch::default();
+    }
+
     /// Notes that a client has something to hand out.
     pub fn mark_pending(&mut self, id: ClientId) {
         let client = &mut self.clients[id];

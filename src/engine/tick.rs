@@ -12,6 +12,9 @@ use super::time::{MonoTime, Now};
 /// Memory is given back to the system when so much, and an eighth of what is in use, has become free.
 const GIVE_BACK_BYTES: usize = 4 << 20;
 
+/// When nobody has sent anything for so long, what is kept for the next request, and all that is free, is given back.
+const REST_MS: u64 = 1000;
+
 /// State of the periodic work.
 #[derive(Clone, Debug, Default)]
 pub struct Clockwork {
@@ -25,6 +28,13 @@ pub struct Clockwork {
     pub give_back_from: usize,
     /// See `give_back_from`.
     pub give_back_next: MonoTime,
+    /// What clients had sent when somebody sent something last, when that was seen, and whether memory has been given
+    /// back since.
+    pub seen_input: u64,
+    /// See `seen_input`.
+    pub seen_input_at: MonoTime,
+    /// See `seen_input`.
+    pub rested: bool,
     /// Periodic work is not done at all (DEBUG PAUSE-CRON).
     pub stopped: bool,
     /// Keys and fields only expire when somebody asks for them (DEBUG SET-ACTIVE-EXPIRE 0).
@@ -149,13 +159,7 @@ impl Engine {
         if memory > stats.peak_memory {
             (stats.peak_memory, stats.peak_memory_at) = (memory, now.wall.seconds());
         }
-        let freed = self.server.clock.give_back_from.saturating_sub(memory);
-        if freed > GIVE_BACK_BYTES && freed > memory / 8 && now.mono >= self.server.clock.give_back_next {
-            self.server.clock.give_back_from = memory;
-            self.server.clock.give_back_next = now.mono.plus_ms(1000);
-            self.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket });
-        }
-        self.server.clock.give_back_from = self.server.clock.give_back_from.max(memory);
+        self.give_back(memory);
         let stats = &mut self.server.stats;
         let ms = now.mono.ms();
         stats.ops_rate.sample(stats.commands_processed, ms);
@@ -165,6 +169,28 @@ impl Engine {
         stats.turn_nanos_rate.sample(stats.turns.nanos, ms);
         self.check_clients();
         self.check_save_points();
+    }
+
+    /// Gives memory back to the system when much has become free, or nobody wants anything for a while.
+    fn give_back(&mut self, memory: usize) {
+        let (now, input) = (self.server.now.mono, self.server.stats.net_input);
+        let clock = &mut self.server.clock;
+        if input != clock.seen_input {
+            (clock.seen_input, clock.seen_input_at, clock.rested) = (input, now, false);
+        }
+        let resting = !clock.rested && now.ms_since(clock.seen_input_at) >= REST_MS;
+        let freed = clock.give_back_from.saturating_sub(memory);
+        let much = freed > GIVE_BACK_BYTES && freed > memory / 8 && now >= clock.give_back_next;
+        if resting || much {
+            clock.rested |= resting;
+            (clock.give_back_from, clock.give_back_next) = (memory, now.plus_ms(1000));
+            if resting {
+                self.server.drop_spare_buffers();
+            }
+            self.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket });
+        }
+        let clock = &mut self.server.clock;
+        clock.give_back_from = clock.give_back_from.max(memory);
     }
 
     fn check_clients(&mut self) {

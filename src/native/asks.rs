@@ -20,6 +20,9 @@ use super::process;
 use super::pump::Pump;
 use super::storage::{Storage, disk};
 
+/// So much in memory is little.
+const LITTLE_BYTES: usize = 64 << 20;
+
 impl Storage {
     /// Does what is asked of storage alone; gives back any other ask.
     pub fn answer(&mut self, engine: &mut Engine, now: Now, ask: Ask) -> Option<Ask> {
@@ -64,10 +67,17 @@ impl Pump {
                 let path = self.files.config.clone();
                 self.storage.run(ticket, move || rewrite(&path, &config, all));
             }
-            Ask::GiveBack { ticket } => self.storage.run_aside(ticket, || {
-                super::memory::give_back();
-                Ok(())
-            }),
+            Ask::GiveBack { ticket } => {
+                self.inbox.rest();
+                // With much in memory it would take long, and be little beside it.
+                if super::memory::used_bytes() < LITTLE_BYTES {
+                    super::memory::let_go();
+                }
+                self.storage.run_aside(ticket, || {
+                    super::memory::give_back();
+                    Ok(())
+                });
+            }
             Ask::Reload { ticket, kind, flush } => self.reload(now, ticket, kind, flush),
             Ask::Stall { micros } => std::thread::sleep(Duration::from_micros(micros)),
             Ask::Exit => self.exit = Some(std::process::ExitCode::SUCCESS),

@@ -5,7 +5,7 @@
 //! for, and then they run: SET without a pipeline waited for memory for 7 % of its time. A client with a pipeline
 //! fills the box alone. Redis' counterpart: `memory_prefetch.c` of Valkey, there for io threads only.
 //!
-//! Invariant: receipts lie one behind the other in the buffer, up to `end`.
+//! Invariant: receipts lie one behind the other in the buffer, up to `end`. The buffer is there when it is wanted.
 
 use crate::engine::Engine;
 use crate::engine::batch::{Parsed, Reader, Receipt};
@@ -15,10 +15,14 @@ use crate::engine::time::Now;
 /// One read takes at most so many bytes.
 pub const READ_BYTES: usize = 64 * 1024;
 
+/// And so many, until a client has sent so much at once.
+const FEW_BYTES: usize = 8 * 1024;
+
 /// Requests that are enough to be run.
 const ENOUGH: u32 = 16;
 
 /// What has been read and not run.
+#[derive(Default)]
 pub struct Inbox {
     buffer: Box<[u8]>,
     end: usize,
@@ -26,23 +30,32 @@ pub struct Inbox {
     receipts: Vec<Receipt>,
 }
 
-impl Default for Inbox {
-    fn default() -> Inbox {
-        let buffer = vec![0; 2 * READ_BYTES].into();
-        Inbox { buffer, end: 0, parsed: Parsed::default(), receipts: Vec::new() }
-    }
-}
-
 impl Inbox {
     /// Where the next read goes.
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.end..][..READ_BYTES]
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; 2 * FEW_BYTES].into();
+        }
+        let reach = self.reach();
+        &mut self.buffer[self.end..][..reach]
     }
 
     /// Whether it is to be emptied before anything else is read.
     pub fn is_full(&self) -> bool {
         let requests = self.receipts.last().map_or(0, |last| last.requests.end);
-        requests >= ENOUGH || self.end > READ_BYTES
+        requests >= ENOUGH || self.end > self.reach()
+    }
+
+    /// How much the next read takes at most.
+    fn reach(&self) -> usize {
+        self.buffer.len() / 2
+    }
+
+    /// Keeps no memory for what may come, if nothing is there.
+    pub fn rest(&mut self) {
+        if self.receipts.is_empty() {
+            *self = Inbox::default();
+        }
     }
 
     /// A client has sent the first `bytes` of the room.
@@ -62,6 +75,9 @@ impl Inbox {
             engine.receive_parsed(now, client, &self.buffer[bytes], &mut self.parsed, requests);
         }
         self.parsed.clear();
+        if self.end >= FEW_BYTES && self.reach() == FEW_BYTES {
+            self.buffer = vec![0; 2 * READ_BYTES].into();
+        }
         self.end = 0;
     }
 }

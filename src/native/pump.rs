@@ -104,7 +104,7 @@ pub struct Pump {
     free: Vec<u32>,
     /// Where the connection of a client is, by [`ClientId::index`].
     slots: Vec<u32>,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     outbox: Outbox,
     timer: Pin<Box<Sleep>>,
     armed: MonoTime,

@@ -200,6 +200,7 @@ fn memory_purge(call: &mut Call) -> Outcome {
         client.reply.buf.shrink_to_fit();
     }
     call.keys.garbage.shrink_to_fit();
+    call.server.drop_spare_buffers();
     let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket });
     if call.may_block() {
         call.block_on(Cause::Host(ticket), MonoTime::NEVER);
