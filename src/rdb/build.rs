@@ -273,8 +273,9 @@ impl Builder<'_> {
             0 => None,
             since => Some(base.and_then(|base| base.checked_add_unsigned(since)).unwrap_or(-1)),
         };
-        let latest_ms = if valkey { i64::MAX } else { LATEST_FIELD_TTL_MS };
-        if expiry_ms.is_some_and(|expiry_ms| !(0..=latest_ms).contains(&expiry_ms)) {
+        // Valkey has later times than can be stored in any other form: they are some two thousand years away.
+        let expiry_ms = if valkey { expiry_ms.map(|at| at.min(LATEST_FIELD_TTL_MS)) } else { expiry_ms };
+        if expiry_ms.is_some_and(|expiry_ms| !(0..=LATEST_FIELD_TTL_MS).contains(&expiry_ms)) {
             return malformed("field expire time out of range");
         }
         let ttl = expiry_ms.map_or(FieldTtl::Clear, FieldTtl::At);

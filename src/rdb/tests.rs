@@ -6,7 +6,7 @@ use super::build::Limits;
 use super::crc64::Crc64;
 use super::*;
 use crate::types::PackLimits;
-use crate::types::hash::{FieldTtl, Hash, HashLimits};
+use crate::types::hash::{FieldTtl, Hash, HashLimits, LATEST_FIELD_TTL_MS};
 use crate::types::list::{List, ListLimits};
 use crate::types::listpack::testing::Rng;
 use crate::types::set::{Set, SetLimits};
@@ -350,6 +350,11 @@ fn payloads_refused_and_taken() {
     let Ok(Value::Hash(hash)) = restored(valkey, 80) else { panic!("not a hash") };
     assert_eq!((hash.len(), hash.min_expiry()), (1, None));
     assert!(restored(valkey, 12).is_err());
+    // A time that no other form can hold becomes the latest that all can.
+    let far = b"\x16\x01\x01f\x01v\xff\xff\xff\xff\xff\xff\xff\x7f";
+    let Ok(Value::Hash(hash)) = restored(far, 80) else { panic!("not a hash") };
+    assert_eq!(hash.min_expiry(), Some(LATEST_FIELD_TTL_MS));
+    assert!(restore(&dump(Value::Hash(hash).as_ref(), true), &LIMITS, 1, true).is_ok());
 }
 
 fn file(body: &[u8]) -> Vec<u8> {
