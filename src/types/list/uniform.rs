@@ -162,15 +162,25 @@ impl Uniform {
 
     /// The elements with these indexes, which must be there.
     pub fn iter(&self, indexes: std::ops::Range<usize>) -> Iter<'_> {
-        Iter { uniform: self, indexes }
+        debug_assert!(indexes.end <= usize::from(self.count));
+        let (width, skip) = (usize::from(self.width), usize::from(self.skip));
+        let (mut start, mut end) = ((skip + indexes.start) * width, (skip + indexes.end) * width);
+        let parts = self.parts.each_ref().map(|part| {
+            let part = part.as_deref().unwrap_or_default();
+            let wanted = &part[start.min(part.len())..end.min(part.len())];
+            (start, end) = (start.saturating_sub(part.len()), end.saturating_sub(part.len()));
+            wanted
+        });
+        Iter { parts, width }
     }
 }
 
 /// Elements, from either end.
 #[derive(Clone, Debug)]
 pub(super) struct Iter<'a> {
-    uniform: &'a Uniform,
-    indexes: std::ops::Range<usize>,
+    /// What is left of each part.
+    parts: [&'a [u8]; 3],
+    width: usize,
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -178,14 +188,16 @@ impl<'a> Iterator for Iter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Item<'a>> {
-        self.uniform.item(self.indexes.next()?)
+        self.parts.iter_mut().find_map(|part| part.split_off(..self.width)).map(Item::Bytes)
     }
 }
 
-impl DoubleEndedIterator for Iter<'_> {
+impl<'a> DoubleEndedIterator for Iter<'a> {
     #[inline]
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.uniform.item(self.indexes.next_back()?)
+    fn next_back(&mut self) -> Option<Item<'a>> {
+        let width = self.width;
+        let last = |part: &mut &'a [u8]| part.len().checked_sub(width).and_then(|at| part.split_off(at..));
+        self.parts.iter_mut().rev().find_map(last).map(Item::Bytes)
     }
 }
 
