@@ -116,6 +116,8 @@ pub enum Ask {
     GiveBack {
         /// Whose report it is.
         ticket: Ticket,
+        /// Nobody has wanted anything for a while, so nobody notices if it takes some milliseconds.
+        at_rest: bool,
     },
     /// Make everything appended so far durable. Answer with [`Report::Stored`].
     Sync,

@@ -187,7 +187,7 @@ impl Engine {
             if resting {
                 self.server.drop_spare_buffers();
             }
-            self.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket });
+            self.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket, at_rest: resting });
         }
         let clock = &mut self.server.clock;
         clock.give_back_from = clock.give_back_from.max(memory);

@@ -67,10 +67,10 @@ impl Pump {
                 let path = self.files.config.clone();
                 self.storage.run(ticket, move || rewrite(&path, &config, all));
             }
-            Ask::GiveBack { ticket } => {
+            Ask::GiveBack { ticket, at_rest } => {
                 self.inbox.rest();
-                // With much in memory it would take long, and be little beside it.
-                if super::memory::used_bytes() < LITTLE_BYTES {
+                // It takes milliseconds where much has just been freed; with much in memory it would be little beside it.
+                if at_rest && super::memory::used_bytes() < LITTLE_BYTES {
                     super::memory::let_go();
                 }
                 self.storage.run_aside(ticket, || {

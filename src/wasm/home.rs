@@ -348,7 +348,7 @@ impl Home {
                 }
             },
             // A module's memory never shrinks.
-            Ask::GiveBack { ticket } => state.report(now, Report::Done { ticket, result: Ok(()) }),
+            Ask::GiveBack { ticket, .. } => state.report(now, Report::Done { ticket, result: Ok(()) }),
             Ask::Reload { ticket, .. } => {
                 let result = Err("what is stored cannot be loaded again while the page is open".to_owned().into());
                 state.report(now, Report::Done { ticket, result });

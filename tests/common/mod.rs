@@ -275,7 +275,7 @@ pub fn answer(engine: &mut Engine, now: Now, ask: Ask) {
             while engine.snapshot_chunk(1 << 16, &mut snapshot) == SnapshotProgress::More {}
             engine.report(now, Report::SnapshotStored);
         }
-        Ask::GiveBack { ticket }
+        Ask::GiveBack { ticket, .. }
         | Ask::Configure { ticket, .. }
         | Ask::RewriteConfig { ticket, .. }
         | Ask::Reload { ticket, .. } => {

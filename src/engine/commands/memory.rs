@@ -201,7 +201,7 @@ fn memory_purge(call: &mut Call) -> Outcome {
     }
     call.keys.garbage.shrink_to_fit();
     call.server.drop_spare_buffers();
-    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket });
+    let ticket = call.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket, at_rest: false });
     if call.may_block() {
         call.block_on(Cause::Host(ticket), MonoTime::NEVER);
     } else {
