@@ -7,7 +7,8 @@
 //! kept so: shorter ones would not gain a size class of the allocator, longer ones would take too much time. Redis has
 //! no counterpart.
 //!
-//! Measured: to pack or unpack 100 characters takes some 15 nanoseconds.
+//! Measured: to pack 100 characters takes 173 instructions, to unpack them 152; GET and SET of so many became about 8 %
+//! slower.
 
 /// The shortest text that is packed.
 pub const SHORTEST: usize = 64;

@@ -2,8 +2,9 @@
 //!
 //! The engine says what is to be stored and is told how it went; nothing here decides when. Snapshots are
 //! pulled from the engine in pieces between batches and written by the storage thread ([`worker`]); the
-//! log is written here ([`append`]) and flushed there, when all have come whom a flush waits for ([`crowd`]). [`manifest`]: the log's list of files. [`seal`]: its
-//! checksums. [`load`]: what is read at start, past [`check`]. [`disk`]: the system's files, or a test's.
+//! log is written here ([`append`]) and flushed there, when all have come whom a flush waits for ([`crowd`]); a
+//! disk that is quick is not worth the way there. [`manifest`]: the log's list of files. [`seal`]: its checksums.
+//! [`load`]: what is read at start, past [`check`]. [`disk`]: the system's files, or a test's.
 //!
 //! When the disk fails, writes are refused and reads go on. A failed write is tried again each second. A part that
 //! cannot be trusted any more is followed by a new part and a new base, which has all that was not known to be on
