@@ -577,8 +577,11 @@ fn logs_without_a_snapshot_at_the_start_load() {
 /// Killed in the middle, our log goes on with another server, and comes back: its tools find nothing wrong with it.
 #[test]
 fn our_logs_go_on_elsewhere_after_a_kill() {
-    for reader in OTHERS {
-        let server = Ours.start_fresh(&["--appendonly", "yes", "--aof-timestamp-enabled", "yes"]);
+    // With `always`, room is laid out behind what is written.
+    for (reader, policy) in OTHERS.into_iter().flat_map(|reader| [(reader, "everysec"), (reader, "always")]) {
+        let options = ["--appendonly", "yes", "--appendfsync", policy, "--aof-timestamp-enabled", "yes"];
+        let (again, what) = (&options[..4], format!("{reader:?}, {policy}"));
+        let server = Ours.start_fresh(&options);
         let mut client = server.client();
         do_all(&mut client, &["SET a 1", "MULTI", "INCR a", "RPUSH l x", "EXEC", "BGREWRITEAOF"]);
         wait_for_info(&mut client, "aof_rewrite_in_progress", "0");
@@ -590,20 +593,17 @@ fn our_logs_go_on_elsewhere_after_a_kill() {
         let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
         let checked = Command::new(&tool).arg(&manifest).output().expect("it runs");
         let said = String::from_utf8_lossy(&checked.stdout).into_owned();
-        assert!(
-            checked.status.success() && said.contains("All AOF files and manifest are valid"),
-            "{reader:?}: {said}"
-        );
-        let theirs = reader.start(&folder, &["--appendonly", "yes"]);
+        assert!(checked.status.success() && said.contains("All AOF files and manifest are valid"), "{what}: {said}");
+        let theirs = reader.start(&folder, again);
         do_all(&mut theirs.client(), &["INCR a", "RPUSH l y"]);
         let folder = theirs.stop();
-        let ours = Ours.start(&folder, &["--appendonly", "yes"]);
-        assert_eq!(ours.client().ask("GET a"), "\"4\"", "{reader:?}");
+        let ours = Ours.start(&folder, again);
+        assert_eq!(ours.client().ask("GET a"), "\"4\"", "{what}");
         do_all(&mut ours.client(), &["INCR a"]);
         let folder = ours.stop();
-        let theirs = reader.start(&folder, &["--appendonly", "yes"]);
-        assert_eq!(theirs.client().ask("GET a"), "\"5\"", "{reader:?}");
-        assert_eq!(theirs.client().ask("LRANGE l 0 -1"), "[\"x\" \"y\"]", "{reader:?}");
+        let theirs = reader.start(&folder, again);
+        assert_eq!(theirs.client().ask("GET a"), "\"5\"", "{what}");
+        assert_eq!(theirs.client().ask("LRANGE l 0 -1"), "[\"x\" \"y\"]", "{what}");
     }
 }
 

@@ -1,9 +1,10 @@
 //! A disk in memory that remembers everything it was told, fails on demand, and can be cut off from power.
 //!
 //! What a cut leaves is decided by a seed: of each file, what was flushed is there; of what was not, nothing, all,
-//! a part up to any byte, the right length with zeros at its end, or with sectors that never came. Names that were
-//! not flushed with their folder are there up to some point. After a failed flush the bytes it was for may be gone,
-//! whatever a later flush says, as on Linux.
+//! a part up to any byte, the right length without what stands at its end, or without some sectors. Where bytes never
+//! came, those that they were to replace are still there, and zeros if there were none. Names that were not flushed
+//! with their folder are there up to some point. After a failed flush the bytes it was for may be gone, whatever a
+//! later flush says, as on Linux.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,7 +20,7 @@ use haversack::native::storage::disk::{Disk, DiskFile};
 enum Op {
     Create(PathBuf, usize),
     Empty(usize),
-    Write(usize, Vec<u8>),
+    Write(usize, u64, Vec<u8>),
     Cut(usize, u64),
     Sync(usize),
     SyncFailed(usize),
@@ -122,7 +123,7 @@ impl FakeDisk {
     pub fn story(&self) -> String {
         let state = self.state();
         let line = |(at, op): (usize, &Op)| match op {
-            Op::Write(id, bytes) => format!("{at}: write {id} {}\n", bytes.escape_ascii()),
+            Op::Write(id, from, bytes) => format!("{at}: write {id} at {from}: {}\n", bytes.escape_ascii()),
             op => format!("{at}: {op:?}\n"),
         };
         state.ops.iter().enumerate().map(line).collect()
@@ -134,9 +135,9 @@ impl FakeDisk {
         let mut replay = Replay::default();
         for (at, op) in state.ops[..count].iter().enumerate() {
             match op {
-                Op::Write(id, bytes) if torn && at + 1 == count => {
+                Op::Write(id, from, bytes) if torn && at + 1 == count => {
                     let kept = rng.below(bytes.len() as u64 + 1) as usize;
-                    replay.run(&Op::Write(*id, bytes[..kept].to_vec()));
+                    replay.run(&Op::Write(*id, *from, bytes[..kept].to_vec()));
                 }
                 op => replay.run(op),
             }
@@ -174,24 +175,45 @@ impl FakeDisk {
 struct Inode {
     now: Vec<u8>,
     flushed: Vec<u8>,
-    /// Stretches whose flush has failed.
-    doubtful: Vec<(usize, usize)>,
+    /// Where flushes have failed: from where on, and what may still be there.
+    doubtful: Vec<(usize, Vec<u8>)>,
+}
+
+/// Where the first difference is.
+fn difference(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Puts back what was there before a stretch was written: `old`, and zeros behind it.
+fn forget(bytes: &mut [u8], old: &[u8], from: usize, to: usize) {
+    for (at, byte) in bytes.iter_mut().enumerate().take(to).skip(from) {
+        *byte = old.get(at).copied().unwrap_or(0);
+    }
+}
+
+/// Writes over what is there, and behind it.
+fn overwrite(file: &mut Vec<u8>, at: u64, bytes: &[u8]) {
+    let at = at as usize;
+    assert!(at <= file.len(), "a file has no gaps: {at} is behind its end at {}", file.len());
+    let replaced = bytes.len().min(file.len() - at);
+    file[at..at + replaced].copy_from_slice(&bytes[..replaced]);
+    file.extend_from_slice(&bytes[replaced..]);
 }
 
 impl Inode {
     fn after_cut(&self, rng: &mut Rng) -> Vec<u8> {
-        let same = self.now.iter().zip(&self.flushed).take_while(|(a, b)| a == b).count();
+        let same = difference(&self.now, &self.flushed);
+        let whole = same + rng.below((self.now.len() - same) as u64 + 1) as usize;
         let mut bytes = match rng.below(5) {
-            _ if same < self.flushed.len() => {
+            _ if self.now.len() < self.flushed.len() => {
                 return if rng.below(2) == 0 { self.now.clone() } else { self.flushed.clone() };
             }
             0 => self.flushed.clone(),
             1 => self.now.clone(),
-            2 => self.now[..same + rng.below((self.now.len() - same) as u64 + 1) as usize].to_vec(),
+            2 => [&self.now[..whole], self.flushed.get(whole..).unwrap_or_default()].concat(),
             3 => {
-                let whole = same + rng.below((self.now.len() - same) as u64 + 1) as usize;
                 let mut bytes = self.now.clone();
-                bytes[whole..].fill(0);
+                forget(&mut bytes, &self.flushed, whole, self.now.len());
                 bytes
             }
             _ => {
@@ -200,17 +222,17 @@ impl Inode {
                 while at < bytes.len() {
                     let end = ((at / 512 + 1) * 512).min(bytes.len());
                     if rng.below(3) == 0 {
-                        bytes[at..end].fill(0);
+                        forget(&mut bytes, &self.flushed, at, end);
                     }
                     at = end;
                 }
                 bytes
             }
         };
-        for (from, to) in &self.doubtful {
+        for (from, old) in &self.doubtful {
             if rng.below(2) == 0 && *from < bytes.len() {
-                let to = (*to).min(bytes.len());
-                bytes[*from..to].fill(0);
+                let to = old.len().min(bytes.len());
+                forget(&mut bytes, old, *from, to);
             }
         }
         bytes
@@ -261,7 +283,7 @@ impl Replay {
                 file.now.clear();
                 file.doubtful.clear();
             }
-            Op::Write(id, bytes) => self.file(*id).now.extend_from_slice(bytes),
+            Op::Write(id, at, bytes) => overwrite(&mut self.file(*id).now, *at, bytes),
             Op::Cut(id, length) => {
                 let file = self.file(*id);
                 file.now.truncate(*length as usize);
@@ -273,8 +295,10 @@ impl Replay {
             }
             Op::SyncFailed(id) => {
                 let file = self.file(*id);
-                let from = file.flushed.len().min(file.now.len());
-                file.doubtful.push((from, file.now.len()));
+                let from = difference(&file.now, &file.flushed);
+                let mut old = file.now.clone();
+                forget(&mut old, &file.flushed, from, file.now.len());
+                file.doubtful.push((from, old));
             }
             Op::SyncFolder(folder) => {
                 let (durable, rest): (Vec<Op>, Vec<Op>) =
@@ -319,7 +343,7 @@ impl State {
 }
 
 impl DiskFile for FakeFile {
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         let mut state = self.disk.state();
         let mut taken = bytes.len();
         if let Err(error) = state.call(true) {
@@ -328,8 +352,8 @@ impl DiskFile for FakeFile {
             }
             taken = bytes.len() / 2;
         }
-        state.files[self.id].extend_from_slice(&bytes[..taken]);
-        state.ops.push(Op::Write(self.id, bytes[..taken].to_vec()));
+        overwrite(&mut state.files[self.id], at, &bytes[..taken]);
+        state.ops.push(Op::Write(self.id, at, bytes[..taken].to_vec()));
         Ok(taken)
     }
 
@@ -346,10 +370,6 @@ impl DiskFile for FakeFile {
         state.files[self.id].truncate(length as usize);
         state.ops.push(Op::Cut(self.id, length));
         Ok(())
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.disk.state().files[self.id].len() as u64)
     }
 }
 
@@ -376,7 +396,7 @@ impl FakeDisk {
 }
 
 impl Disk for FakeDisk {
-    fn append(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    fn edit(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.file(path, false)
     }
 

@@ -6,6 +6,8 @@
 //! batch, whose replies wait (`appendfsync always`). While the next part is being opened, bytes are kept and
 //! replies wait.
 //!
+//! Where each batch is flushed, room is laid out ahead ([`super::room`]), which the next batches take.
+//!
 //! A failed write that could be taken back is tried again: nothing is lost by that. After a failed flush nobody
 //! knows what the disk has, and asking again would not tell; so the part is broken for good: nothing is written to
 //! it any more, and what is not known to be durable comes with the next base. Redis' counterpart:
@@ -18,6 +20,7 @@ use crate::engine::config::AppendFsync;
 use crate::engine::time::MonoTime;
 
 use super::disk::DiskFile;
+use super::room;
 use super::seal::{BEGIN, Chain, End};
 
 /// A write during a flush that lasts as long as this is counted as delayed.
@@ -53,6 +56,51 @@ pub struct OpenPart {
     pub seq: u64,
     /// Its length and checksums.
     pub chain: Chain,
+    /// Where the room ends that is laid out behind them, if there is any; nothing if there is to be none any more.
+    pub room: Option<u64>,
+}
+
+impl OpenPart {
+    /// A part that ends where its checksums do.
+    pub fn new(file: Arc<dyn DiskFile>, seq: u64, chain: Chain) -> OpenPart {
+        OpenPart { file, seq, chain, room: Some(chain.length()) }
+    }
+
+    /// Writes a sealed batch. `lasting`: room is wanted for those that follow.
+    fn write(&mut self, at: u64, batch: &mut Vec<u8>, lasting: bool) -> io::Result<()> {
+        let end = at + batch.len() as u64;
+        let room = self.room.unwrap_or(0);
+        if room::fits(end, room) {
+            if !end.is_multiple_of(2) {
+                batch.push(b'#');
+            }
+            return self.file.write_all(batch, at);
+        }
+        self.file.write_all(batch, at)?;
+        if (lasting && self.room.is_some()) || room > end {
+            let lines = room::lay_out(end);
+            self.room = Some(end + lines.len() as u64);
+            // The batch is written, and needs none; but half a room is none, either.
+            if self.file.write_all(&lines, end).is_err() {
+                self.room = None;
+                return self.file.cut(end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts off the room behind what is written.
+    ///
+    /// # Errors
+    /// It is still there.
+    fn give_room_back(&mut self) -> io::Result<()> {
+        let length = self.chain.length();
+        if self.room.is_some_and(|room| room > length) {
+            self.file.cut(length)?;
+            self.room = Some(length);
+        }
+        Ok(())
+    }
 }
 
 /// Where bytes go.
@@ -77,7 +125,7 @@ struct Flush {
 pub struct Appender {
     target: Target,
     /// When it is flushed.
-    pub policy: AppendFsync,
+    policy: AppendFsync,
     /// Bytes not yet written.
     pending: Vec<u8>,
     /// Offset of the stream at the end of everything appended.
@@ -121,6 +169,22 @@ impl Appender {
             loose_since: None,
             delayed: 0,
             overhead: 0,
+        }
+    }
+
+    /// When the log is flushed.
+    pub fn policy(&self) -> AppendFsync {
+        self.policy
+    }
+
+    /// Follows a changed `appendfsync`.
+    pub fn set_policy(&mut self, policy: AppendFsync) {
+        self.policy = policy;
+        if let Target::Open(part) = &mut self.target
+            && policy != AppendFsync::Always
+        {
+            // Room that is still there is used up.
+            let _ = part.give_room_back();
         }
     }
 
@@ -198,20 +262,24 @@ impl Appender {
         }
         let (bytes, before) = (self.pending.len(), part.chain);
         part.chain.seal(&mut self.pending, self.durable);
-        if let Err(error) = part.file.write_all(&self.pending) {
+        let sealed = self.pending.len();
+        if let Err(error) = part.write(before.length(), &mut self.pending, self.policy == AppendFsync::Always) {
             self.failed_at = Some(now);
             part.chain = before;
             self.pending.truncate(bytes);
             // What a short write left behind would be a torn command in the middle of the log.
             return match part.file.cut(before.length()) {
-                Ok(()) => Err(Trouble::Write(error)),
+                Ok(()) => {
+                    part.room = None;
+                    Err(Trouble::Write(error))
+                }
                 Err(_) => {
                     self.give_up();
                     Err(Trouble::Broken(error))
                 }
             };
         }
-        self.overhead += (self.pending.len() - bytes + BEGIN.len()) as u64;
+        self.overhead += (sealed - bytes + BEGIN.len()) as u64;
         self.pending.clear();
         self.pending.shrink_to(1 << 20);
         self.written = self.end;
@@ -289,9 +357,9 @@ impl Appender {
         self.unproven = Some(self.safe());
     }
 
-    /// Takes the part back that was left, because the next one could not be opened.
+    /// Takes the part back that was left, because the next one could not be opened. Its room is cut off.
     pub fn enter_again(&mut self, part: OpenPart) {
-        self.target = Target::Open(part);
+        self.target = Target::Open(OpenPart::new(part.file, part.seq, part.chain));
     }
 
     /// Goes on with this part. What the last one held was made durable before it was opened.
@@ -343,9 +411,8 @@ mod tests {
 
     fn part(name: &str) -> (PathBuf, OpenPart) {
         let path = std::env::temp_dir().join(format!("haversack-append-{}-{name}", std::process::id()));
-        let file = File::options().append(true).create(true).open(&path).unwrap();
-        file.set_len(0).unwrap();
-        (path, OpenPart { file: Arc::new(file), seq: 1, chain: Chain::default() })
+        let file = File::create(&path).unwrap();
+        (path, OpenPart::new(Arc::new(file), 1, Chain::default()))
     }
 
     fn at(ms: u64) -> MonoTime {
@@ -366,8 +433,10 @@ mod tests {
         log.end_sync(offset, Ok(())).unwrap();
         assert_eq!(log.safe(), 104);
         assert_eq!(log.begin_sync(at(1), false).unwrap().1, 106);
-        log.policy = AppendFsync::EverySec;
+        assert!(std::fs::metadata(&path).unwrap().len() > log.part_end().length, "room is laid out");
+        log.set_policy(AppendFsync::EverySec);
         assert_eq!(log.safe(), 106);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), log.part_end().length);
         std::fs::remove_file(path).unwrap();
     }
 
@@ -389,11 +458,8 @@ mod tests {
 
     #[test]
     fn a_failed_write_is_kept_and_a_failed_flush_is_final() {
-        let full = OpenPart {
-            file: Arc::new(File::options().append(true).open("/dev/full").unwrap()),
-            seq: 1,
-            chain: Chain::default(),
-        };
+        let full = Arc::new(File::options().write(true).open("/dev/full").unwrap());
+        let full = OpenPart::new(full, 1, Chain::default());
         let (path, part) = part("full");
         let mut log = Appender::new(Some(full), 0, AppendFsync::EverySec, at(0));
         log.append(b"abc", at(0));

@@ -5,6 +5,7 @@
 //! wrote has no seals and passes through; a seal that comes later vouches for it afterwards. Framing is all that is
 //! looked at: which bytes are the heads of commands, which are payload, which are `#` lines. See [`super::seal`].
 
+use super::room;
 use super::seal::{self, BEGIN, Chain, End, HEAD, Head, SEAL};
 
 /// A line between commands, or the head of a command or of an argument, is no longer than this.
@@ -43,6 +44,8 @@ pub struct Found {
     pub bare: u64,
     /// A seal stands alone at its end: it was closed.
     pub closed: bool,
+    /// Bytes of room behind them.
+    pub room: u64,
     /// It is a snapshot, which has a checksum of its own.
     pub snapshot: bool,
     /// From here on, framing could not be followed: nothing behind it was checked.
@@ -67,6 +70,8 @@ enum Mode {
     Between,
     /// In a batch of ours: kept back.
     Sealed,
+    /// In the room behind the last one.
+    Room,
     /// Written by another server: passes.
     Bare,
 }
@@ -93,6 +98,7 @@ pub struct Checker {
     pub stamps: Option<(i64, i64)>,
     bare: u64,
     closed: bool,
+    room: u64,
     snapshot: bool,
     lost: Option<u64>,
     base_time: Option<i64>,
@@ -127,6 +133,7 @@ impl Checker {
             stamps: None,
             bare: 0,
             closed: false,
+            room: 0,
             snapshot: false,
             lost: None,
             base_time: None,
@@ -158,6 +165,7 @@ impl Checker {
                 Mode::Start => self.start(out)?,
                 Mode::Between => self.between(out)?,
                 Mode::Sealed => self.sealed(out)?,
+                Mode::Room => self.room()?,
                 Mode::Bare => self.bare(out)?,
                 Mode::Raw => {
                     self.release(self.rest().len(), out);
@@ -179,6 +187,10 @@ impl Checker {
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<Found, Stop> {
         match self.mode {
             Mode::Raw => {}
+            Mode::Start if self.held.first() == Some(&0) => {
+                return Err(self.damage(0, "it has not even a first line", true));
+            }
+            Mode::Room => self.room = std::mem::take(&mut self.held).len() as u64,
             Mode::Between | Mode::Sealed if !self.held.is_empty() => {
                 let what = "it ends within a batch of commands";
                 return Err(self.damage(self.held.len(), what, true));
@@ -190,8 +202,8 @@ impl Checker {
                 out.append(&mut self.held);
             }
         }
-        let Checker { head, chain, bare, closed, snapshot, lost, .. } = *self;
-        Ok(Found { head, chain, bare: bare + chain.open, closed, snapshot, lost })
+        let Checker { head, chain, bare, closed, room, snapshot, lost, .. } = *self;
+        Ok(Found { head, chain, bare: bare + chain.open, closed, room, snapshot, lost })
     }
 
     fn damage(&self, seen: usize, what: &'static str, torn: bool) -> Stop {
@@ -232,6 +244,11 @@ impl Checker {
         if [&b"REDIS"[..], b"VALKEY"].iter().any(|magic| magic.starts_with(seen)) || HEAD.starts_with(seen) {
             return Ok(false);
         }
+        if seen[0] == 0 && self.rest().iter().all(|byte| *byte == 0) {
+            // One of them says it as well as all.
+            self.held.truncate(1);
+            return Ok(false);
+        }
         if !seen.starts_with(HEAD) {
             self.mode = if seen[0] == 0 { Mode::Raw } else { Mode::Bare };
             return Ok(true);
@@ -251,6 +268,9 @@ impl Checker {
         self.closed = false;
         if first == 0 {
             return Err(self.damage(0, "zeros stand where a batch should begin", true));
+        }
+        if first == b'\n' {
+            return Err(self.damage(0, "the end of a line stands where a batch should begin", true));
         }
         let rest = self.rest();
         let (begins, seals) = (BEGIN.starts_with(&rest[..rest.len().min(BEGIN.len())]), first == b'#');
@@ -272,9 +292,12 @@ impl Checker {
             self.closed = true;
             return Ok(true);
         }
-        // A mark of ours that was torn, with nothing but zeros behind it.
-        if seals && self.rest().get(1..3).is_some_and(|next| next.contains(&0)) {
-            return Err(self.damage(1, "zeros stand where a batch should begin", true));
+        if room::begins(self.rest()) {
+            (self.mode, self.at) = (Mode::Room, 0);
+            return Ok(true);
+        }
+        if seals && self.rest().get(1).is_some_and(|next| [0, BEGIN[1]].contains(next)) {
+            return Err(self.damage(1, "the line that begins a batch is torn or damaged", true));
         }
         if seals && self.rest().len() < 2 {
             return Ok(false);
@@ -318,6 +341,25 @@ impl Checker {
                     (self.chain, self.at, self.mode) = (chain, 0, Mode::Between);
                     return Ok(true);
                 }
+            }
+        }
+    }
+
+    /// Room behind the last batch. What stands behind it was appended by another server, or is a piece of a torn batch.
+    fn room(&mut self) -> Result<bool, Stop> {
+        let begins = self.chain.length();
+        let length = room::measure(begins, self.rest());
+        if length == self.rest().len() && length as u64 <= room::LONGEST {
+            return Ok(false);
+        }
+        if self.rest().get(length) == Some(&b'*') && (begins + length as u64).is_multiple_of(room::SECTOR) {
+            return Err(self.damage(length, "a piece of a batch stands without its beginning", true));
+        }
+        match self.rest().get(length) {
+            Some(byte) if *byte != b'*' => Err(self.damage(length, "something stands where room was laid out", true)),
+            _ => {
+                (self.mode, self.at) = (Mode::Bare, 0);
+                Ok(true)
             }
         }
     }
@@ -442,12 +484,15 @@ pub struct Evidence {
     pub durable: u64,
     /// There are zeros as blocks leave them that never reached the disk.
     pub lost_blocks: bool,
+    /// There is room within a batch, as blocks leave it that never reached the disk.
+    pub old_room: bool,
 }
 
 impl Evidence {
     /// Looks at everything from `at` on.
     pub fn gather(at: u64, rest: &[u8]) -> Evidence {
-        let mut evidence = Evidence { lost_blocks: has_lost_block(at, rest), ..Evidence::default() };
+        let (lost_blocks, old_room) = (has_lost_block(at, rest), room::tears(at, rest));
+        let mut evidence = Evidence { lost_blocks, old_room, ..Evidence::default() };
         // Lines that only look like seals cannot make this take long.
         let (mut last, mut budget) = (0, rest.len() * 4);
         for start in memchr::memchr_iter(b'#', rest) {
@@ -482,7 +527,7 @@ impl Evidence {
     /// Whether the damage can be what a cut write left: nothing was promised about it.
     pub fn explains(&self, damage: &Damage) -> bool {
         let cut_short = damage.torn && self.seals == 0;
-        self.durable <= damage.at && (cut_short || self.lost_blocks)
+        self.durable <= damage.at && (cut_short || self.lost_blocks || self.old_room)
     }
 }
 

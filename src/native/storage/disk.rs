@@ -7,17 +7,18 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A file open for writing at its end.
+/// A file open for writing.
 pub trait DiskFile: Send + Sync {
-    /// Writes at the end; gives how many bytes were taken.
+    /// Writes from offset `at` on, which is not behind the file's end; gives how many bytes were taken.
     ///
     /// # Errors
     /// Nothing was written.
-    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
 
     /// Makes what was written durable.
     ///
@@ -31,21 +32,15 @@ pub trait DiskFile: Send + Sync {
     /// It is as it was.
     fn cut(&self, length: u64) -> io::Result<()>;
 
-    /// Its length.
-    ///
-    /// # Errors
-    /// The system does not tell.
-    fn length(&self) -> io::Result<u64>;
-
-    /// Writes all of `bytes`.
+    /// Writes all of `bytes` from offset `at` on.
     ///
     /// # Errors
     /// A part of them may have been written.
-    fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+    fn write_all(&self, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
         while !bytes.is_empty() {
-            match self.write(bytes) {
+            match self.write(bytes, at) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => bytes = &bytes[written..],
+                Ok(written) => (bytes, at) = (&bytes[written..], at + written as u64),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -56,11 +51,11 @@ pub trait DiskFile: Send + Sync {
 
 /// Where files are.
 pub trait Disk: Send + Sync {
-    /// Opens a file for writing at its end; makes it if it is not there.
+    /// Opens a file to write to it as it is; makes it if it is not there.
     ///
     /// # Errors
     /// As the system says.
-    fn append(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    fn edit(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Makes an empty file, in place of one that is there.
     ///
@@ -132,8 +127,8 @@ pub fn system() -> SharedDisk {
 struct System;
 
 impl DiskFile for File {
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        (&mut &*self).write(bytes)
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        self.write_at(bytes, at)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -143,15 +138,11 @@ impl DiskFile for File {
     fn cut(&self, length: u64) -> io::Result<()> {
         self.set_len(length)
     }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
-    }
 }
 
 impl Disk for System {
-    fn append(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().append(true).create(true).open(path)?))
+    fn edit(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OpenOptions::new().write(true).create(true).truncate(false).open(path)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

@@ -230,7 +230,7 @@ fn begin(disk: &dyn Disk, place: &LogPlace, config: &Config, rdb: &Path) -> Resu
             empty_snapshot(config)
         };
         let file = disk.create(&base)?;
-        file.write_all(&bytes)?;
+        file.write_all(&bytes, 0)?;
         file.sync()?;
         disk.create(&place.dir.join(manifest.next_part(&place.prefix)))?;
         disk.sync_folder(&place.dir)?;
@@ -587,12 +587,13 @@ fn open_last(
     before: Option<End>,
 ) -> Result<OpenLog, String> {
     let known = manifest.parts.last().filter(|_| found.is_some()).cloned();
+    let room = found.map_or(0, |found| found.room);
     let part = known.clone().unwrap_or_else(|| {
         let name = manifest.next_part(&place.prefix);
         Part { name, seq: manifest.last_part() }
     });
     let mut open = || -> io::Result<OpenPart> {
-        let file = disk.append(&place.dir.join(&part.name))?;
+        let file = disk.edit(&place.dir.join(&part.name))?;
         let mut chain = found.filter(|_| known.is_some()).map_or(Chain::default(), |found| found.chain);
         let mut line = Vec::new();
         if chain.length() == 0 {
@@ -602,8 +603,12 @@ fn open_last(
             // What was written without checksums gets one now.
             chain.seal(&mut line, 0);
         }
+        let length = chain.length() - line.len() as u64;
+        if room > 0 && known.is_some() {
+            file.cut(length)?;
+        }
         if !line.is_empty() {
-            file.write_all(&line)?;
+            file.write_all(&line, length)?;
             file.sync()?;
         }
         if known.is_none() || !manifest.history.is_empty() {
@@ -613,7 +618,7 @@ fn open_last(
             disk.sync_folder(&place.dir)?;
             manifest.store(disk, &place.dir, &place.prefix)?;
         }
-        Ok(OpenPart { file, seq: part.seq, chain })
+        Ok(OpenPart::new(file, part.seq, chain))
     };
     let part = open().map_err(|error| {
         format!(
@@ -623,7 +628,7 @@ fn open_last(
             in_words(&error)
         )
     })?;
-    Ok(OpenLog { place, manifest, part: Some(part), bytes })
+    Ok(OpenLog { place, manifest, part: Some(part), bytes: bytes - room })
 }
 
 /// Reads a file to its end. False if nobody wants more.

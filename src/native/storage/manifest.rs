@@ -207,7 +207,7 @@ impl Manifest {
         let sealed = self.sealed_text();
         let written = || {
             let file = disk.create(&temp)?;
-            file.write_all(sealed.as_bytes())?;
+            file.write_all(sealed.as_bytes(), 0)?;
             file.sync()
         };
         written().map_err(|error| StoreError { error, in_doubt: false })?;

@@ -106,7 +106,8 @@ pub(super) fn damaged(
     let rest = rest_of(disk, source, damage.at)?;
     let evidence = Evidence::gather(damage.at, &rest);
     let tail = rest.len() as u64;
-    let explained = evidence.explains(damage);
+    // A base is whole before anything names it.
+    let explained = evidence.explains(damage) && !(source.base && damage.at == 0);
     if source.last && explained && config.aof_load_truncated {
         return cut(disk, source, damage.at, &rest, evidence.whole > 0, may_cut);
     }
@@ -216,11 +217,11 @@ fn cut(disk: &dyn Disk, source: &Source, at: u64, rest: &[u8], keep: bool, may_c
     let done = || -> io::Result<()> {
         if keep {
             let file = disk.create(&kept)?;
-            file.write_all(rest)?;
+            file.write_all(rest, 0)?;
             file.sync()?;
             disk.sync_folder(kept.parent().unwrap_or(&kept))?;
         }
-        let file = disk.append(&source.path)?;
+        let file = disk.edit(&source.path)?;
         file.cut(at)?;
         file.sync()
     };
@@ -282,7 +283,7 @@ pub(super) fn keep_for_later(disk: &dyn Disk, place: &LogPlace, mut manifest: Ma
     let done = || -> io::Result<()> {
         let text = disk.read(&name)?;
         let file = disk.create(&kept)?;
-        file.write_all(&text)?;
+        file.write_all(&text, 0)?;
         file.sync()?;
         disk.sync_folder(&place.dir)
     };

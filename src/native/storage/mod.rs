@@ -2,9 +2,9 @@
 //!
 //! The engine says what is to be stored and is told how it went; nothing here decides when. Snapshots are
 //! pulled from the engine in pieces between batches and written by the storage thread ([`worker`]); the
-//! log is written here ([`append`]) and flushed there, when all have come whom a flush waits for ([`crowd`]); a
-//! disk that is quick is not worth the way there. [`manifest`]: the log's list of files. [`seal`]: its checksums.
-//! [`load`]: what is read at start, past [`check`]. [`disk`]: the system's files, or a test's.
+//! log is written here ([`append`]), where there is room for it ([`room`]), and flushed there, when all have come whom a
+//! flush waits for ([`crowd`]); a disk that is quick is not worth the way there. [`manifest`]: the log's list of files.
+//! [`seal`]: its checksums. [`load`]: what is read at start, past [`check`]. [`disk`]: the system's files, or a test's.
 //!
 //! When the disk fails, writes are refused and reads go on. A failed write is tried again each second. A part that
 //! cannot be trusted any more is followed by a new part and a new base, which has all that was not known to be on
@@ -17,6 +17,7 @@ pub mod disk;
 pub mod load;
 pub mod manifest;
 pub mod mend;
+pub mod room;
 pub mod seal;
 pub mod worker;
 
@@ -244,14 +245,14 @@ impl Storage {
         let _ = log.appender.flush(now.mono, true);
         let seal = log.appender.closing_seal();
         if let Some(part) = log.appender.leave(false) {
-            self.worker.submit(Job::Close { file: part.file, seal });
+            self.worker.submit(Job::Close { file: part.file, length: part.chain.length(), seal });
         }
     }
 
     /// Follows a changed `appendfsync`.
     pub fn set_policy(&mut self, policy: AppendFsync) {
         if let Some(log) = &mut self.log {
-            log.appender.policy = policy;
+            log.appender.set_policy(policy);
         }
     }
 
@@ -345,10 +346,10 @@ impl Storage {
         let skip = engine.config().no_appendfsync_on_rewrite && self.pull.is_some();
         let Some(log) = &mut self.log else { return };
         engine.note_log(log.appender.take_overhead(), log.appender.loose_since());
-        if skip && log.appender.policy != AppendFsync::Always {
+        if skip && log.appender.policy() != AppendFsync::Always {
             return;
         }
-        let for_each = log.appender.policy == AppendFsync::Always;
+        let for_each = log.appender.policy() == AppendFsync::Always;
         log.patient = for_each
             && !self.sync_asked
             && !log.crowd.is_complete(now.mono)

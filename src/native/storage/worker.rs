@@ -85,6 +85,8 @@ pub enum Job {
     Close {
         /// The part.
         file: Arc<dyn DiskFile>,
+        /// Its length; what stands behind it is room.
+        length: u64,
         /// The line that says so.
         seal: Vec<u8>,
     },
@@ -288,12 +290,21 @@ struct Snapshot {
     disk: SharedDisk,
     file: Arc<dyn DiskFile>,
     path: PathBuf,
+    length: u64,
     flush: bool,
     unflushed: u64,
     /// Its checksums, if it consists of commands.
     chain: Option<Chain>,
     /// Its sum, if it does not.
     sum: Option<Sum>,
+}
+
+impl Snapshot {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes, self.length)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
 }
 
 impl Drop for Snapshot {
@@ -356,9 +367,15 @@ impl Bench {
                 }
                 Some(Event::Synced(offset, done, took))
             }
-            Job::Close { file, seal } => {
+            Job::Close { file, length, seal } => {
+                let close = || {
+                    file.cut(length)?;
+                    file.sync()?;
+                    file.write_all(&seal, length)?;
+                    file.sync()
+                };
                 // Without the line the part is one that was not closed, and as good.
-                let _ = file.sync().and_then(|()| file.write_all(&seal)).and_then(|()| file.sync());
+                let _ = close();
                 None
             }
             Job::Switch { old, end, place, name, seq, listed } => {
@@ -377,8 +394,17 @@ impl Bench {
 
 fn begin(disk: &SharedDisk, id: u64, path: &Path, flush: bool, sealed: Option<u64>) -> io::Result<Snapshot> {
     let file = disk.create(path)?;
-    let mut snapshot =
-        Snapshot { id, disk: disk.clone(), file, path: path.to_owned(), flush, unflushed: 0, chain: None, sum: None };
+    let mut snapshot = Snapshot {
+        id,
+        disk: disk.clone(),
+        file,
+        path: path.to_owned(),
+        length: 0,
+        flush,
+        unflushed: 0,
+        chain: None,
+        sum: None,
+    };
     if let Some(seq) = sealed {
         let mut head = Vec::new();
         let chain = Chain::begin(seq, true, End::default(), &mut head);
@@ -398,7 +424,7 @@ fn write(snapshot: &mut Snapshot, bytes: &mut Vec<u8>) -> io::Result<()> {
     if let Some(sum) = &mut snapshot.sum {
         sum.add(bytes);
     }
-    snapshot.file.write_all(bytes)?;
+    snapshot.append(bytes)?;
     snapshot.unflushed += bytes.len() as u64;
     if snapshot.flush && snapshot.unflushed >= FLUSH_BYTES {
         snapshot.unflushed = 0;
@@ -411,10 +437,10 @@ fn finish(mut snapshot: Snapshot, destination: Destination) -> io::Result<()> {
     if let Some(mut chain) = snapshot.chain.take() {
         let mut last = Vec::new();
         chain.seal(&mut last, chain.length());
-        snapshot.file.write_all(&last)?;
+        snapshot.append(&last)?;
     }
-    if let Some(sum) = &snapshot.sum {
-        snapshot.file.write_all(&sum.trailer())?;
+    if let Some(sum) = snapshot.sum.take() {
+        snapshot.append(&sum.trailer())?;
     }
     snapshot.file.sync()?;
     let disk = snapshot.disk.clone();
@@ -450,19 +476,20 @@ fn switch(
     listed: Option<Manifest>,
 ) -> Result<OpenPart, SwitchError> {
     if let Some(old) = old {
+        // Room that is left there does no harm.
+        let _ = old.cut(end.length);
         old.sync().map_err(|error| SwitchError { error, go_back: false })?;
     }
     let open = || {
         disk.make_folder(&place.dir)?;
         // One that is there was left by a rewrite that never came into a manifest.
-        disk.create(&place.dir.join(name))?;
-        let file = disk.append(&place.dir.join(name))?;
+        let file = disk.create(&place.dir.join(name))?;
         let mut head = Vec::new();
         let chain = Chain::begin(seq, false, end, &mut head);
-        file.write_all(&head)?;
+        file.write_all(&head, 0)?;
         file.sync()?;
         disk.sync_folder(&place.dir)?;
-        Ok(OpenPart { file, seq, chain })
+        Ok(OpenPart::new(file, seq, chain))
     };
     let part = open().map_err(|error| SwitchError { error, go_back: true })?;
     if let Some(manifest) = listed {
