@@ -59,6 +59,9 @@ pub const WORKLOADS: &[(&str, Command)] = &[
     ("RPOP", |_| words("RPOP", ["list".into()])),
     ("RPUSH", |rng| words("RPUSH", ["list".into(), value(rng)])),
     ("LPOP", |_| words("LPOP", ["list".into()])),
+    ("SETEX", |rng| words("SETEX", [session(rng), "1000".into(), value(rng)])),
+    ("GET with TTL", |rng| words("GET", [session(rng)])),
+    ("SET KEEPTTL", |rng| words("SET", [session(rng), value(rng), "KEEPTTL".into()])),
 ];
 
 fn words<const N: usize>(name: &str, arguments: [String; N]) -> Vec<String> {
@@ -67,6 +70,11 @@ fn words<const N: usize>(name: &str, arguments: [String; N]) -> Vec<String> {
 
 fn key(rng: &mut Rng) -> String {
     format!("key:{:012}", rng.below(SPACE))
+}
+
+/// One of so few keys that a workload has set all of them.
+fn session(rng: &mut Rng) -> String {
+    format!("session:{:08}", rng.below(SPACE / 100))
 }
 
 fn member(rng: &mut Rng) -> String {
