@@ -107,11 +107,14 @@ pub(super) fn select_db(db: usize, out: &mut Vec<u8>) {
     encode_command([&b"SELECT"[..], IntBuf::new().format(db as i64).as_bytes()], out);
 }
 
-/// Writes the commands that make `entry`.
-pub(super) fn entry(entry: &Entry, out: &mut Vec<u8>) {
+/// Writes the commands that make `entry`. What is no text as it is becomes text in `room`, a buffer for all entries.
+pub(super) fn entry(entry: &Entry, room: &mut Vec<u8>, out: &mut Vec<u8>) {
     let key = entry.key();
     match entry.value() {
-        value if value.kind() == Kind::String => encode_command([b"SET", key, value.text(&mut Vec::new())], out),
+        value if value.kind() == Kind::String => {
+            room.clear();
+            encode_command([b"SET", key, value.text(room)], out);
+        }
         value => {
             let mut commands = Commands::new(key, value);
             value.pieces(|piece| commands.piece(piece, out));

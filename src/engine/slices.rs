@@ -101,7 +101,7 @@ impl Walk {
         let attributes = self.attributes(entry);
         let frame = match self.form.as_mut()? {
             Form::Rdb(writer) => Frame::Rdb(writer.value_head(key, value, &attributes)),
-            Form::Commands => {
+            Form::Commands { .. } => {
                 let mut end = Vec::new();
                 rewrite::expire(key, attributes.expire_at_ms, &mut end);
                 Frame::Commands(Commands::new(key, value), end)
@@ -168,7 +168,7 @@ impl Walk {
         record.left = record.left.checked_sub(1).expect("a walk gives what was there when it began, and no more");
         match (&mut self.form, &mut record.frame) {
             (Some(Form::Rdb(writer)), Frame::Rdb(head)) => writer.piece(head, piece, &mut self.out),
-            (Some(Form::Commands), Frame::Commands(commands, _)) => commands.piece(piece, &mut self.out),
+            (Some(Form::Commands { .. }), Frame::Commands(commands, _)) => commands.piece(piece, &mut self.out),
             _ => {}
         }
     }
@@ -178,7 +178,7 @@ impl Walk {
         assert!(record.left == 0, "a walk gives all that was there when it began");
         match (&mut self.form, &mut record.frame) {
             (Some(Form::Rdb(writer)), Frame::Rdb(head)) => writer.end_value(head, &mut self.out),
-            (Some(Form::Commands), Frame::Commands(commands, end)) => {
+            (Some(Form::Commands { .. }), Frame::Commands(commands, end)) => {
                 commands.flush(&mut self.out);
                 self.out.append(end);
                 true

@@ -53,7 +53,10 @@ pub(super) enum Form {
     /// A snapshot.
     Rdb(Writer),
     /// Commands.
-    Commands,
+    Commands {
+        /// Where integers and packed text become text.
+        room: Vec<u8>,
+    },
 }
 
 /// A walk under way.
@@ -137,7 +140,7 @@ impl Walk {
         let target = target(&mut self.out, &mut self.aside, midway);
         match &mut self.form {
             Some(Form::Rdb(writer)) => writer.select_db(as_db, keys, expires, target),
-            Some(Form::Commands) => rewrite::select_db(as_db, target),
+            Some(Form::Commands { .. }) => rewrite::select_db(as_db, target),
             None => {}
         }
     }
@@ -155,7 +158,7 @@ impl Walk {
         let target = target(&mut self.out, &mut self.aside, midway);
         match &mut self.form {
             Some(Form::Rdb(writer)) => writer.entry(entry.key(), entry.value(), &attributes, target),
-            Some(Form::Commands) => rewrite::entry(entry, target),
+            Some(Form::Commands { room }) => rewrite::entry(entry, room, target),
             None => return,
         }
         self.keys_done += 1;
@@ -253,7 +256,7 @@ impl Keyspace {
             if server.config.aof_timestamp_enabled {
                 out.extend_from_slice(format!("#TS:{}\r\n", self.now.wall.seconds()).as_bytes());
             }
-            Form::Commands
+            Form::Commands { room: Vec::new() }
         } else {
             let mut writer = self.snapshot_writer(server);
             writer.head(&self.snapshot_head(server, base), &mut out);
