@@ -8,7 +8,8 @@
 //!
 //! Invariants: sequence numbers of the log go on over generations and never repeat; a generation's base
 //! is the state at exactly `first_offset`; log runs of later generations than the manifest's belong to
-//! rewrites that did not finish, and continue the log. Redis' counterpart: the manifest of a multi-part AOF.
+//! rewrites that did not finish, and continue the log, so the next rewrite takes the number after theirs.
+//! Redis' counterpart: the manifest of a multi-part AOF.
 
 use serde::{Deserialize, Serialize};
 
