@@ -112,7 +112,14 @@ fn lfu_minutes(now: Now) -> u32 {
 /// `maxmemory-eviction-tenacity` allows: then ticks go on, so that a limit set far too low holds nobody up.
 /// False if memory is still above and nothing more can go.
 pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
-    let over = |server: &Server| (server.host.used_memory)() as u64 > server.config.maxmemory;
+    let over = |server: &Server| {
+        let used = (server.host.used_memory)().saturating_sub(server.doomed_bytes);
+        used as u64 > server.config.maxmemory
+    };
+    if over(server) {
+        // What serves nobody goes before any key does.
+        server.drop_spare_buffers();
+    }
     if !over(server) {
         server.stats.over_memory.end(server.now.mono);
         return true;

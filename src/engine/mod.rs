@@ -272,6 +272,7 @@ impl Engine {
             }
         }
         self.server.pending = pending;
+        self.server.doomed_bytes = 0;
         for id in outbox.closes.iter().chain(&outbox.drops) {
             self.forget_client(*id);
         }

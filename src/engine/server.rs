@@ -76,6 +76,8 @@ pub struct Server {
     pub spare: Vec<Vec<u8>>,
     /// What they take.
     spare_bytes: usize,
+    /// Bytes that the front end holds for clients which are closed in this turn: they are as good as free.
+    pub doomed_bytes: usize,
     /// What most commands stay below: follows the configuration.
     pub usual: Usual,
     /// How large the keys are, while somebody wants to know.
@@ -153,6 +155,7 @@ impl Server {
             shutdown_aborted: false,
             spare: Vec::new(),
             spare_bytes: 0,
+            doomed_bytes: 0,
             usual: Usual::default(),
             census: Census::default(),
             batch: Batch::default(),
@@ -211,8 +214,14 @@ impl Server {
         buffer
     }
 
-    /// Keeps none of what is only there to be used again.
+    /// Frees the output buffers that are only there to be used again.
     pub fn drop_spare_buffers(&mut self) {
+        self.spare.clear();
+        self.spare_bytes = 0;
+    }
+
+    /// Keeps none of what is only there to be used again.
+    pub fn drop_spares(&mut self) {
         (self.spare, self.spare_bytes) = (Vec::new(), 0);
         self.batch = Batch::default();
     }
@@ -320,9 +329,11 @@ impl Server {
     /// Closes a client at once; what it has not been sent yet is dropped.
     pub fn close_now(&mut self, id: ClientId) {
         if let Some(client) = self.clients.find_mut(id) {
-            client.doomed = true;
+            if !std::mem::replace(&mut client.doomed, true) {
+                self.doomed_bytes += client.unsent;
+            }
             // The memory is wanted at once, not when the socket is closed.
-            client.reply.buf = Vec::new();
+            (client.reply.buf, client.query) = (Vec::new(), Vec::new());
             self.mark_pending(id);
         }
     }

@@ -185,7 +185,7 @@ impl Engine {
             clock.rested |= resting;
             (clock.give_back_from, clock.give_back_next) = (memory, now.plus_ms(1000));
             if resting {
-                self.server.drop_spare_buffers();
+                self.server.drop_spares();
             }
             self.server.ask_host(Awaited::Plain, |ticket| Ask::GiveBack { ticket, at_rest: resting });
         }
