@@ -22,7 +22,8 @@ pub fn write(call: &Call, id: ClientId, out: &mut Vec<u8>) {
         None if running => call.args.iter().map(<[u8]>::len).sum(),
         None => 0,
     };
-    let own_reply_bytes = if running { call.reply.buf.capacity() } else { 0 };
+    // Without the room of its buffer: which one of those kept for all it happens to have is not its doing.
+    let own_reply_bytes = if running { call.reply.buf.len() } else { 0 };
     let mut text = |name: &str, value: &[u8]| {
         out.extend_from_slice(name.as_bytes());
         out.push(b'=');
