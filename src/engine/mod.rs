@@ -276,6 +276,11 @@ impl Engine {
         for id in outbox.closes.iter().chain(&outbox.drops) {
             self.forget_client(*id);
         }
+        self.take_back(outbox);
+    }
+
+    /// Takes back the buffers of what has been sent: few and small ones are used again, the others are freed.
+    pub fn take_back(&mut self, outbox: &mut Outbox) {
         outbox.spare.drain(..).for_each(|buffer| self.server.recycle(buffer));
     }
 

@@ -559,6 +559,7 @@ impl Pump {
                 outbox.spare.push(buffer);
             }
         }
+        self.engine.take_back(&mut outbox);
         for client in outbox.closes.drain(..) {
             if let Some(threads) = &mut self.threads {
                 threads.close(client);
