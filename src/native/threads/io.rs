@@ -263,9 +263,7 @@ impl IoThread {
             self.delivery.bytes.resize(DELIVERY_BYTES, 0);
         }
         let Some(line) = self.lines[slot as usize].as_deref_mut() else { return };
-        let room = &mut self.delivery.bytes[self.filled..];
-        let room_len = room.len().min(READ_BYTES);
-        match line.connection.read(&mut room[..room_len]) {
+        match line.connection.read(&mut self.delivery.bytes[self.filled..]) {
             Read::Nothing => {}
             Read::Bytes(read, _) => {
                 line.under_way = true;
