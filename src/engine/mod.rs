@@ -584,6 +584,33 @@ mod tests {
     }
 
     #[test]
+    fn free_memory_goes_back_when_no_more_is_becoming_free() {
+        thread_local!(static USED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+        let at = |ms| Now { mono: MonoTime::from_ms(ms), ..Now::default() };
+        let host = Host { used_memory: || USED.get(), ..Host::default() };
+        let mut engine = Engine::new(Config::default(), host, 1, at(0));
+        let id = engine.connect(at(0), Peer { local: true, ..Peer::default() });
+        // It falls for two seconds, and much later for longer than anyone should wait.
+        let used = |ms: usize| match ms {
+            ..1_000 => 2000 << 20,
+            1_000..3_000 => (2000 << 20) - ((ms - 1_000) << 19),
+            3_000..6_000 => 1000 << 20,
+            _ => (1000 << 20) - ((ms - 6_000) << 15),
+        };
+        let mut given_back = Vec::new();
+        for ms in (0..20_000).step_by(50) {
+            USED.set(used(ms));
+            let now = at(ms as u64);
+            engine.receive(now, id, b"PING\r\n");
+            engine.tick(now);
+            let mut outbox = Outbox::default();
+            engine.drain(&mut outbox);
+            given_back.extend(outbox.asks.iter().filter(|ask| matches!(ask, Ask::GiveBack { .. })).map(|_| ms));
+        }
+        assert!(matches!(given_back[..], [3_000..3_300, 16_000..20_000]), "{given_back:?}");
+    }
+
+    #[test]
     fn a_command_goes_in_and_a_reply_comes_out() {
         let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());
         let now = Now::default();
