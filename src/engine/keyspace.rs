@@ -89,8 +89,7 @@ impl Db {
     }
 
     /// Whether the time of the key with this hash may have come: nearly always it is known without comparing keys that
-    /// it has not. Never inlined: where no key expires, commands need not be longer by it.
-    #[inline(never)]
+    /// it has not.
     fn may_be_due(&self, hash: u64, now_ms: i64) -> bool {
         self.table.find(hash, |e| e.expire_at().is_some_and(|at| at < now_ms)).is_some()
     }
@@ -356,13 +355,18 @@ impl Keyspace {
     /// Whether the key counts as gone because its time has come; deletes it then. False if it is not there.
     #[inline]
     fn has_lapsed(&mut self, key: &[u8], hash: u64) -> bool {
-        let db = &self.dbs[self.db];
         // Where no key expires, a lookup is all there is to do.
-        !db.expires.is_empty() && db.may_be_due(hash, self.now.wall.ms()) && self.lapse(key, hash)
+        !self.dbs[self.db].expires.is_empty() && self.lapse(key, hash)
     }
 
+    /// Never inlined: where no key expires, commands need not be longer by it.
+    #[inline(never)]
     fn lapse(&mut self, key: &[u8], hash: u64) -> bool {
-        let entry = self.dbs[self.db].table.find(hash, |e| e.key() == key);
+        let db = &self.dbs[self.db];
+        if !db.may_be_due(hash, self.now.wall.ms()) {
+            return false;
+        }
+        let entry = db.table.find(hash, |e| e.key() == key);
         let Some(at) = entry.and_then(Entry::expire_at) else { return false };
         if at >= self.now.wall.ms() {
             return false;
