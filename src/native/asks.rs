@@ -69,7 +69,8 @@ impl Pump {
             }
             Ask::GiveBack { ticket, at_rest } => {
                 self.inbox.rest();
-                // It takes milliseconds where much has just been freed; with much in memory it would be little beside it.
+                // It takes milliseconds where much has just been freed; with much in memory it would be little beside
+                // it.
                 if at_rest && super::memory::used_bytes() < LITTLE_BYTES {
                     super::memory::let_go();
                 }

@@ -17,9 +17,10 @@
 //!   chain, a CRC-32C over the chain before and this CRC; where those bytes begin; how many bytes before that place
 //!   were not known to be durable when this was written. A seal that stands alone seals no bytes.
 //!
-//! Room may follow the last of them ([`super::room`]). A batch holds whole units, so no line of these stands inside a transaction. A batch costs 4 bytes in front and
-//! 23 and the two numbers behind it: 32 to 45 in all; a single `SET` of 16 and 16 bytes takes 59 without and about
-//! 100 with them; with a pipeline or many clients a batch is many commands. Nothing here reads or writes files.
+//! Room may follow the last of them ([`super::room`]). A batch holds whole units, so no line of these stands inside a
+//! transaction. A batch costs 4 bytes in front and 23 and the two numbers behind it: 32 to 45 in all; a single `SET` of
+//! 16 and 16 bytes takes 59 without and about 100 with them; with a pipeline or many clients a batch is many commands.
+//! Nothing here reads or writes files.
 
 use std::io::Write;
 
