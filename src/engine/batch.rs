@@ -50,13 +50,22 @@ impl Request {
     }
 }
 
+/// A key.
+#[derive(Clone, Copy, Debug)]
+struct Hashed {
+    /// Which of the spans it is.
+    span: u32,
+    /// It is not in the first line of its bucket, and the next one has been asked for.
+    below: bool,
+    hash: u64,
+}
+
 /// Requests that have been read and not run.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     spans: Vec<Span>,
     requests: Vec<Request>,
-    /// Keys as numbers of spans, with their hashes.
-    hashed: Vec<(u32, u64)>,
+    hashed: Vec<Hashed>,
     next: usize,
     /// Where those end that are to run now.
     until: usize,
@@ -148,8 +157,10 @@ impl Parsed {
         let batch = &mut self.batch;
         all().for_each(|(requests, _, table)| batch.fetch_places(requests, table));
         all().for_each(|(requests, _, table)| batch.fetch_keys(requests, table));
+        all().for_each(|(requests, _, table)| batch.fetch_keys_below(requests, table));
         all().for_each(|(requests, bytes, table)| batch.fetch_element_places(requests, bytes, table));
-        all().for_each(|(requests, _, table)| batch.fetch_elements(requests, table));
+        all().for_each(|(requests, _, table)| batch.fetch_elements(requests.clone(), table, false));
+        all().for_each(|(requests, _, table)| batch.fetch_elements(requests, table, true));
         self.fetched = receipts.last().map_or(self.fetched, |last| last.requests.end as usize);
         all().map(|(requests, ..)| batch.hashed_of(requests).len()).sum()
     }
@@ -164,15 +175,15 @@ pub(super) struct Next<'a> {
     /// Its row and that row's number, where they are known already.
     pub row: Option<(&'static Spec, u16)>,
     spans: &'a [Span],
-    hashed: &'a [(u32, u64)],
+    hashed: &'a [Hashed],
 }
 
 impl<'a> Next<'a> {
     /// Keys whose hashes are known already, in the order they stand in the request.
     pub fn hashed(&self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], u64)> {
-        self.hashed.iter().map(move |(span, hash)| {
-            let span = self.spans[*span as usize];
-            (&bytes[span.start..span.end], *hash)
+        self.hashed.iter().map(move |key| {
+            let span = self.spans[key.span as usize];
+            (&bytes[span.start..span.end], key.hash)
         })
     }
 }
@@ -235,9 +246,9 @@ impl Batch {
             let first = self.hashed.len() as u32;
             request.hashed = (first, first);
             let Some((key, step)) = request.row.and_then(|(spec, _)| spec.key_steps()) else { continue };
-            let mut hash = |at: u32| {
-                let Span { start, end } = self.spans[at as usize];
-                self.hashed.push((at, hash_bytes(seed, &bytes[start..end])));
+            let mut hash = |span: u32| {
+                let Span { start, end } = self.spans[span as usize];
+                self.hashed.push(Hashed { span, below: false, hash: hash_bytes(seed, &bytes[start..end]) });
             };
             let (key_at, end) = (request.spans.0 + key, request.spans.1);
             // Of a request of many keys the first are enough to have something to go on with.
@@ -257,37 +268,48 @@ impl Batch {
         if count > 0 {
             self.fetch_places(requests.clone(), table);
             self.fetch_keys(requests.clone(), table);
+            self.fetch_keys_below(requests.clone(), table);
             self.fetch_element_places(requests.clone(), bytes, table);
-            self.fetch_elements(requests, table);
+            self.fetch_elements(requests.clone(), table, false);
+            self.fetch_elements(requests, table, true);
         }
         count
     }
 
-    /// The hashes of all keys of these requests, which have been hashed one behind the other.
-    fn hashed_of(&self, requests: Range<usize>) -> impl ExactSizeIterator<Item = u64> {
+    /// All keys of these requests, which have been hashed one behind the other.
+    fn hashed_of(&mut self, requests: Range<usize>) -> &mut [Hashed] {
         let hashed = match &self.requests[requests] {
             [first, .., last] => first.hashed.0..last.hashed.1,
             [only] => only.hashed.0..only.hashed.1,
             [] => 0..0,
         };
-        self.hashed[hashed.start as usize..hashed.end as usize].iter().map(|(_, hash)| *hash)
+        &mut self.hashed[hashed.start as usize..hashed.end as usize]
     }
 
     /// First the buckets of the keys …
-    fn fetch_places(&self, requests: Range<usize>, table: &Table<Entry>) {
-        self.hashed_of(requests).for_each(|hash| table.prefetch(hash));
+    fn fetch_places(&mut self, requests: Range<usize>, table: &Table<Entry>) {
+        self.hashed_of(requests).iter().for_each(|key| table.prefetch(key.hash));
     }
 
-    /// … then the keys, …
-    fn fetch_keys(&self, requests: Range<usize>, table: &Table<Entry>) {
-        self.hashed_of(requests).filter_map(|hash| table.candidate(hash)).for_each(|entry| entry.prefetch());
+    /// … then the keys, or what the buckets go on with …
+    fn fetch_keys(&mut self, requests: Range<usize>, table: &Table<Entry>) {
+        for key in self.hashed_of(requests) {
+            key.below = table.approach(key.hash, false, Entry::prefetch);
+        }
+    }
+
+    /// … and the keys there, …
+    fn fetch_keys_below(&mut self, requests: Range<usize>, table: &Table<Entry>) {
+        for key in self.hashed_of(requests).iter().filter(|key| key.below) {
+            table.approach(key.hash, true, Entry::prefetch);
+        }
     }
 
     /// The key of a request that names an element of a large collection; only the first of each.
     fn collection<'a>(&self, request: &Request, table: &'a Table<Entry>) -> Option<&'a Entry> {
         self.hashed[request.hashed.0 as usize..request.hashed.1 as usize]
             .first()
-            .and_then(|(_, hash)| table.candidate(*hash))
+            .and_then(|key| table.candidate(key.hash))
     }
 
     /// … then, within large collections, the buckets of elements, …
@@ -304,13 +326,15 @@ impl Batch {
         }
     }
 
-    /// … and the elements.
-    fn fetch_elements(&self, requests: Range<usize>, table: &Table<Entry>) {
-        for request in &self.requests[requests] {
+    /// … and the elements, in two steps like the keys.
+    fn fetch_elements(&mut self, requests: Range<usize>, table: &Table<Entry>, below: bool) {
+        for number in requests {
+            let request = &self.requests[number];
             if let Some(hash) = request.element
                 && let Some(entry) = self.collection(request, table)
             {
-                entry.fetch_found(hash);
+                let further = entry.fetch_found(hash, below);
+                self.requests[number].element = further.then_some(hash);
             }
         }
     }

@@ -525,14 +525,14 @@ impl Entry {
         }
     }
 
-    /// Asks for the memory of the element with this hash.
+    /// Asks for the memory of the element with this hash. True if it takes another step, with `below`.
     #[inline]
-    pub fn fetch_found(&self, hash: u64) {
+    pub fn fetch_found(&self, hash: u64, below: bool) -> bool {
         match self.value() {
-            ValueRef::Set(set) => set.fetch_found(hash),
-            ValueRef::Hash(fields) => fields.fetch_found(hash),
-            ValueRef::Zset(zset) => zset.fetch_found(hash),
-            _ => {}
+            ValueRef::Set(set) => set.fetch_found(hash, below),
+            ValueRef::Hash(fields) => fields.fetch_found(hash, below),
+            ValueRef::Zset(zset) => zset.fetch_found(hash, below),
+            _ => false,
         }
     }
 

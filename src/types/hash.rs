@@ -254,11 +254,12 @@ impl Hash {
         }
     }
 
-    /// Asks for the memory of the field with this hash.
+    /// Asks for the memory of the field with this hash. True if it takes another step, with `below`.
     #[inline]
-    pub fn fetch_found(&self, hash: u64) {
-        if let View::Large(large) = self.0.view() {
-            large.fetch_found(hash);
+    pub fn fetch_found(&self, hash: u64, below: bool) -> bool {
+        match self.0.view() {
+            View::Large(large) => large.fetch_found(hash, below),
+            _ => false,
         }
     }
 

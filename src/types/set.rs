@@ -163,11 +163,12 @@ impl Set {
         Some(hash)
     }
 
-    /// Asks for the memory of the member with this hash.
+    /// Asks for the memory of the member with this hash. True if it takes another step, with `below`.
     #[inline]
-    pub fn fetch_found(&self, hash: u64) {
-        if let Form::Large(large) = &self.0 {
-            large.table.candidate(hash).inspect(|member| member.prefetch());
+    pub fn fetch_found(&self, hash: u64, below: bool) -> bool {
+        match &self.0 {
+            Form::Large(large) => large.table.approach(hash, below, |member| member.prefetch()),
+            _ => false,
         }
     }
 

@@ -435,15 +435,40 @@ impl<T> Table<T> {
         }
     }
 
-    /// An entry that may be the one with this hash: there is none in the bucket's first line that is likelier.
+    /// Hands `ask` the entries that may be the one with this hash, so that it asks for their memory: those in the bucket's
+    /// first line, or with `below` in the one after it. True if there are none, and the next line has been asked for.
+    ///
+    /// One in five entries is not in its bucket's first line: GET of 100 thousand keys in a pipeline waited for two
+    /// cache lines one after the other with each of these; without that 1.12 times as many, MGET of 10 1.3 times.
+    #[inline]
+    pub fn approach(&self, hash: u64, below: bool, ask: impl FnMut(&T)) -> bool {
+        if self.len == 0 {
+            return false;
+        }
+        let (tag, mut line) = (tag_of(hash), self.line(self.bucket_of(hash)));
+        // SAFETY: as in `locate`.
+        unsafe {
+            if below {
+                if !line.may_be_below(tag) {
+                    return false;
+                }
+                line = line.child();
+            }
+            let hits = line.hits(tag);
+            let further = hits.is_empty() && line.may_be_below(tag);
+            hits.map(|i| &*line.entry(i)).for_each(ask);
+            if further {
+                prefetch(line.child().as_ptr());
+            }
+            further
+        }
+    }
+
+    /// An entry that may be the one with this hash: there is none that is likelier.
     #[inline]
     pub fn candidate(&self, hash: u64) -> Option<&T> {
-        if self.len == 0 {
-            return None;
-        }
-        let line = self.line(self.bucket_of(hash));
-        // SAFETY: as in `locate`.
-        unsafe { line.hits(tag_of(hash)).next().map(|i| &*line.entry(i)) }
+        // SAFETY: as in `find`.
+        self.locate(hash, |_| true).map(|(line, i)| unsafe { &*line.entry(i) })
     }
 
     /// The entry with this hash for which `eq` holds.

@@ -109,7 +109,9 @@ pub(super) fn damaged(
     // A base is whole before anything names it.
     let explained = evidence.explains(damage) && !(source.base && damage.at == 0);
     if source.last && explained && config.aof_load_truncated {
-        return cut(disk, source, damage.at, &rest, evidence.whole > 0, may_cut);
+        // Behind room, a command where a sector begins may be another server's.
+        let foreign = rest.get((damage.seen - damage.at) as usize) == Some(&b'*');
+        return cut(disk, source, damage.at, &rest, foreign || evidence.whole > 0, may_cut);
     }
     if source.last && tail <= config.aof_load_corrupt_tail_max_size {
         log::warning(&format!(

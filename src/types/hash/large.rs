@@ -131,10 +131,10 @@ impl Large {
         hash
     }
 
-    /// Asks for the memory of the field with this hash.
+    /// Asks for the memory of the field with this hash. True if it takes another step, with `below`.
     #[inline]
-    pub(super) fn fetch_found(&self, hash: u64) {
-        self.table.candidate(hash).inspect(|block| block.0.prefetch());
+    pub(super) fn fetch_found(&self, hash: u64, below: bool) -> bool {
+        self.table.approach(hash, below, |block| block.0.prefetch())
     }
 
     pub(super) fn field(&self, name: &[u8]) -> Option<Field<'_>> {

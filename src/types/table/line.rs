@@ -112,6 +112,14 @@ impl Hits {
     }
 }
 
+impl Hits {
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl Iterator for Hits {
     type Item = usize;
 

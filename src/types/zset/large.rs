@@ -68,10 +68,10 @@ impl Large {
         hash
     }
 
-    /// Asks for the memory of the member with this hash.
+    /// Asks for the memory of the member with this hash. True if it takes another step, with `below`.
     #[inline]
-    pub(super) fn fetch_found(&self, hash: u64) {
-        self.members.candidate(hash).inspect(|member| member.prefetch());
+    pub(super) fn fetch_found(&self, hash: u64, below: bool) -> bool {
+        self.members.approach(hash, below, |member| member.prefetch())
     }
 
     /// The score of a member.

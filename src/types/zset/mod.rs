@@ -155,11 +155,12 @@ impl Zset {
         }
     }
 
-    /// Asks for the memory of the member with this hash.
+    /// Asks for the memory of the member with this hash. True if it takes another step, with `below`.
     #[inline]
-    pub fn fetch_found(&self, hash: u64) {
-        if let Form::Large(large) = &self.form {
-            large.fetch_found(hash);
+    pub fn fetch_found(&self, hash: u64, below: bool) -> bool {
+        match &self.form {
+            Form::Packed { .. } => false,
+            Form::Large(large) => large.fetch_found(hash, below),
         }
     }
 
