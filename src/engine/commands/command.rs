@@ -6,7 +6,7 @@
 
 use super::docs::{self, Arg};
 use super::help::help;
-use super::table;
+use super::{Renames, table};
 use crate::engine::call::Call;
 use crate::engine::error::{Error, Outcome};
 use crate::engine::keyspec::{self, Key};
@@ -76,8 +76,9 @@ const COMMAND_SUBCOMMANDS: &[Spec] = &[
 
 /// COMMAND: what COMMAND INFO says of every command.
 fn command(call: &mut Call) -> Outcome {
-    call.reply.array(table().commands().count());
-    for spec in table().commands() {
+    let names = &call.server.renames;
+    call.reply.array(names.commands().count());
+    for spec in names.commands() {
         info(call.reply, spec);
     }
     Ok(())
@@ -85,7 +86,7 @@ fn command(call: &mut Call) -> Outcome {
 
 /// COMMAND COUNT
 fn command_count(call: &mut Call) -> Outcome {
-    call.reply.count(table().commands().count());
+    call.reply.count(call.server.renames.commands().count());
     Ok(())
 }
 
@@ -96,7 +97,7 @@ fn command_info(call: &mut Call) -> Outcome {
     }
     call.reply.array(call.args.len() - 2);
     for name in call.args.from(2).iter() {
-        match table().find_full(name) {
+        match call.server.renames.find_full(name) {
             Some(index) => info(call.reply, table().row(index)),
             None => call.reply.null(),
         }
@@ -106,16 +107,17 @@ fn command_info(call: &mut Call) -> Outcome {
 
 /// COMMAND DOCS [name …]: unknown names are left out.
 fn command_docs(call: &mut Call) -> Outcome {
+    let names = &call.server.renames;
     if call.args.len() == 2 {
-        call.reply.map(table().commands().count());
-        for spec in table().commands() {
+        call.reply.map(names.commands().count());
+        for spec in names.commands() {
             documentation(call.reply, spec);
         }
         return Ok(());
     }
     let mark = call.reply.deferred();
     let mut found = 0;
-    for index in call.args.from(2).iter().filter_map(|name| table().find_full(name)) {
+    for index in call.args.from(2).iter().filter_map(|name| names.find_full(name)) {
         documentation(call.reply, table().row(index));
         found += 1;
     }
@@ -125,18 +127,18 @@ fn command_docs(call: &mut Call) -> Outcome {
 
 /// COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]
 fn command_list(call: &mut Call) -> Outcome {
-    let args = call.args;
+    let (args, names) = (call.args, &call.server.renames);
     match args.len() {
-        2 => list(call.reply, |_| true),
+        2 => list(call.reply, names, |_| true),
         5 if call.word(2, "FILTERBY") => {
             let value = args.at(4);
             if call.word(3, "MODULE") {
-                list(call.reply, |_| false); // there are no modules
+                list(call.reply, names, |_| false); // there are no modules
             } else if call.word(3, "ACLCAT") {
                 let category = ACL_NAMES.iter().position(|name| name.as_bytes().eq_ignore_ascii_case(value));
-                list(call.reply, |spec| category.is_some_and(|bit| spec.acl_categories() >> bit & 1 == 1));
+                list(call.reply, names, |spec| category.is_some_and(|bit| spec.acl_categories() >> bit & 1 == 1));
             } else if call.word(3, "PATTERN") {
-                list(call.reply, |spec| glob::matches(value, spec.full_name.as_bytes(), true));
+                list(call.reply, names, |spec| glob::matches(value, spec.full_name.as_bytes(), true));
             } else {
                 return Err(Error::Syntax);
             }
@@ -146,11 +148,12 @@ fn command_list(call: &mut Call) -> Outcome {
     Ok(())
 }
 
-/// The names of all rows, sub-commands included, that `wanted` keeps.
-fn list(reply: &mut Reply, wanted: impl Fn(&Spec) -> bool) {
+/// The full names of all commands that have a name, sub-commands included, and that `wanted` keeps.
+fn list(reply: &mut Reply, names: &Renames, wanted: impl Fn(&Spec) -> bool) {
     let mark = reply.deferred();
     let mut found = 0;
-    for (_, spec) in table().iter().filter(|(_, spec)| wanted(spec)) {
+    let all = names.commands().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    for spec in all.filter(|spec| wanted(spec)) {
         reply.bulk(spec.full_name.as_bytes());
         found += 1;
     }
@@ -160,21 +163,23 @@ fn list(reply: &mut Reply, wanted: impl Fn(&Spec) -> bool) {
 /// COMMAND GETKEYS name [arg …]
 fn command_getkeys(call: &mut Call) -> Outcome {
     let args = call.args.from(2);
-    reply_keys(call.reply, args, |reply, key| reply.bulk(args.at(key.index)))
+    let spec = named(args, &call.server.renames);
+    reply_keys(call.reply, spec, args, |reply, key| reply.bulk(args.at(key.index)))
 }
 
 /// COMMAND GETKEYSANDFLAGS name [arg …]
 fn command_getkeysandflags(call: &mut Call) -> Outcome {
     let args = call.args.from(2);
-    reply_keys(call.reply, args, |reply, key| {
+    let spec = named(args, &call.server.renames);
+    reply_keys(call.reply, spec, args, |reply, key| {
         reply.array(2);
         reply.bulk(args.at(key.index));
         words(reply, "", key.flags.split(' '));
     })
 }
 
-fn reply_keys(reply: &mut Reply, args: Args, write: impl Fn(&mut Reply, Key)) -> Outcome {
-    let spec = named(args).ok_or("ERR Invalid command specified")?;
+fn reply_keys(reply: &mut Reply, spec: Option<&Spec>, args: Args, write: impl Fn(&mut Reply, Key)) -> Outcome {
+    let spec = spec.ok_or("ERR Invalid command specified")?;
     if !spec.has_keys() {
         return Err("ERR The command has no key arguments".into());
     }
@@ -193,8 +198,8 @@ fn reply_keys(reply: &mut Reply, args: Args, write: impl Fn(&mut Reply, Key)) ->
 }
 
 /// The row a request means, whatever its arity: a container where nothing follows its name.
-fn named(args: Args) -> Option<&'static Spec> {
-    let index = table().find(args.first()?)?;
+fn named(args: Args, names: &Renames) -> Option<&'static Spec> {
+    let index = names.find(args.first()?)?;
     let spec = table().row(index);
     match args.get(1) {
         Some(word) if !spec.subcommands.is_empty() => Some(table().row(table().subcommand(index, word)?)),
@@ -438,7 +443,7 @@ mod tests {
             let name = spec.full_name;
             let args = docs::parse(spec.args).unwrap_or_else(|bad| panic!("{name}: {bad:?} in {}", spec.args));
             assert_key_specs_exist(spec, &args);
-            assert_eq!(table().find_full(name.to_uppercase().as_bytes()), Some(index), "{name}");
+            assert_eq!(Renames::default().find_full(name.to_uppercase().as_bytes()), Some(index), "{name}");
             assert!(spec.keys.len() <= keyspec::MAX_SPECS, "{name}");
             assert!(!spec.summary.is_empty() && !spec.since.is_empty(), "{name}");
             assert!(spec.arity != 0 && name == name.to_lowercase(), "{name}");

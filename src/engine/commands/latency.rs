@@ -126,7 +126,7 @@ fn latency_histogram(call: &mut Call) -> Outcome {
         wanted.extend(0..table.len() as u16);
     }
     for name in call.args.from(2).iter() {
-        let Some(index) = table.find_full(name) else { continue };
+        let Some(index) = call.server.renames.find_full(name) else { continue };
         // A container stands for its sub-commands too.
         wanted.extend(index..=index + table.row(index).subcommands.len() as u16);
     }

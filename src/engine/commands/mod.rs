@@ -166,11 +166,30 @@ impl Renames {
     }
 
     /// The top-level command of this name, in any case.
-    fn find(&self, name: &[u8]) -> Option<u16> {
+    pub fn find(&self, name: &[u8]) -> Option<u16> {
         match self.names.get(&name.to_ascii_lowercase()) {
             Some(index) => *index,
             None => table().find(name),
         }
+    }
+
+    /// The command by its full name, "config|get" included, in any case.
+    pub fn find_full(&self, name: &[u8]) -> Option<u16> {
+        let mut words = name.splitn(2, |b| *b == b'|');
+        let top = self.find(words.next()?)?;
+        match words.next() {
+            None => Some(top),
+            Some(word) => table().subcommand(top, word),
+        }
+    }
+
+    /// The top-level commands that have a name.
+    pub fn commands(&self) -> impl Iterator<Item = &'static Spec> {
+        table().commands().filter(|spec| {
+            let own = self.names.get(spec.name.as_bytes());
+            let is_it = |row: &Option<u16>| row.is_some_and(|row| table().row(row).name == spec.name);
+            own.is_none() || self.names.values().any(is_it)
+        })
     }
 }
 
@@ -230,16 +249,6 @@ impl Table {
         self.by_name.get(&*lower).copied()
     }
 
-    /// The command by its full name, "config|get" included, in any case.
-    pub fn find_full(&self, name: &[u8]) -> Option<u16> {
-        let mut words = name.splitn(2, |b| *b == b'|');
-        let top = self.find(words.next()?)?;
-        match words.next() {
-            None => Some(top),
-            Some(word) => self.subcommand(top, word),
-        }
-    }
-
     /// The sub-command of a container, in any case.
     pub fn subcommand(&self, container: u16, word: &[u8]) -> Option<u16> {
         let subcommands = self.row(container).subcommands;
@@ -297,4 +306,27 @@ fn unknown_command(args: Args) -> Error {
         shown += &format!("'{}' ", cut(arg, room));
     }
     Error::new(format!("ERR unknown command '{}', with args beginning with: {shown}", cut(args.at(0), SHOWN)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renamed_commands_are_known_by_their_new_names() {
+        let directives = [("GET", "holen"), ("FLUSHALL", ""), ("set", "Get"), ("config", "einstellen")];
+        let directives = directives.map(|(old, new)| (old.as_bytes().to_vec(), new.as_bytes().to_vec()));
+        let names = Renames::new(&directives).expect("they can be followed");
+        let full = |name: &[u8]| names.find_full(name).map(|row| table().row(row).full_name);
+        assert_eq!((full(b"HOLEN"), full(b"get"), full(b"set")), (Some("get"), Some("set"), None));
+        assert_eq!((full(b"flushall"), full(b"flushdb")), (None, Some("flushdb")));
+        assert_eq!((full(b"einstellen|GET"), full(b"config|get")), (Some("config|get"), None));
+        let known: Vec<&str> = names.commands().map(|spec| spec.full_name).collect();
+        assert_eq!(known.len(), table().commands().count() - 1);
+        assert!(["get", "set", "config"].iter().all(|name| known.contains(name)) && !known.contains(&"flushall"));
+        for wrong in [[("nothing", "x")], [("get", "SET")]] {
+            let wrong = wrong.map(|(old, new)| (old.as_bytes().to_vec(), new.as_bytes().to_vec()));
+            assert!(Renames::new(&wrong).is_err());
+        }
+    }
 }
