@@ -93,6 +93,47 @@ fn cuts_and_kills_at_any_operation_lose_nothing_promised() {
     }
 }
 
+/// Kills a machine, starts another one on what it left, and cuts the power later: what the first one had written and not
+/// flushed is still not on the disk.
+fn kill_go_on_and_cut(mode: &str, seed: u64, cuts: usize) -> u64 {
+    let mut rng = Rng::new(seed);
+    let disk = FakeDisk::default();
+    let mut first = Machine::start(&disk, config_of(mode, seed), seed).expect("an empty disk");
+    for _ in 0..60 {
+        first.step(&mut rng);
+    }
+    let end = disk.mark();
+    let killed = disk.after_kill(end / 2 + rng.below(end as u64 / 2 + 1) as usize, true, &mut rng);
+    let from = killed.mark();
+    let mut second = Machine::start(&killed, config_of(mode, seed), seed).expect("what a kill has left");
+    for _ in 0..rng.below(80) {
+        second.step(&mut rng);
+    }
+    let live = second.list("all");
+    let mut kept = 0;
+    for _ in 0..cuts {
+        let count = from + rng.below((killed.mark() - from) as u64 + 1) as usize;
+        let known = first.marks.iter().take_while(|mark| mark.ops < from).chain(&second.marks);
+        let known =
+            known.take_while(|mark| mark.ops <= count).last().map_or((0, 0), |mark| (mark.confirmed, mark.durable));
+        let promised = if mode == "always" { known.0.max(known.1) } else { known.1 };
+        let what = format!("{mode}, seed {seed}, killed after {from} operations, power cut after {count}");
+        kept += look(&killed.after_cut(count, &mut rng), config_of(mode, seed), &live, promised, &what);
+    }
+    kept
+}
+
+#[test]
+fn a_power_cut_after_a_kill_and_a_start_loses_nothing_promised() {
+    quiet();
+    for seed in seeds(12) {
+        println!("seed {seed}");
+        for mode in MODES {
+            assert!(kill_go_on_and_cut(mode, seed, 20) > 0, "{mode}, seed {seed}: nothing survives");
+        }
+    }
+}
+
 /// A machine whose disk fails; then the disk is good again.
 fn fail_and_heal(mode: &str, seed: u64, faults: Faults) -> u64 {
     let what = format!("{mode}, seed {seed}, {faults:?}");

@@ -668,6 +668,33 @@ fn wrong_manifests_are_refused() {
     assert_says(&refused(&folder, &LOGGED), &["appendonly.aof.1.incr.aof", "not there", "backup"]);
 }
 
+#[test]
+fn a_log_without_its_manifest_or_its_base_is_not_begun_anew() {
+    let (folder, part, _) = logged();
+    let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let bytes = std::fs::read(&part).unwrap();
+    let words = ["appendonly.aof.manifest", "Nothing was changed", "backup"];
+
+    std::fs::remove_file(&manifest).unwrap();
+    let said = refused(&folder, &LOGGED);
+    assert_says(&said, &words);
+    assert_says(&said, &["not there", "appendonly.aof.1.incr.aof"]);
+
+    // The checksum and the beginning of the base's line: what is left of them looks like a comment.
+    let (_, parts) = text.split_once("base.rdb").unwrap();
+    std::fs::write(&manifest, format!("#{parts}")).unwrap();
+    let said = refused(&folder, &LOGGED);
+    assert_says(&said, &words);
+    assert_says(&said, &["no line for a base", "appendonly.aof.1.base.rdb"]);
+    assert_eq!(std::fs::read(&part).unwrap(), bytes);
+
+    // What a cut leaves of a log that has just begun is no log.
+    std::fs::remove_file(&manifest).unwrap();
+    std::fs::write(&part, b"").unwrap();
+    start(&folder, &LOGGED).stop();
+}
+
 // ---- Folders ----
 
 #[test]

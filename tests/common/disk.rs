@@ -130,20 +130,18 @@ impl FakeDisk {
     }
 
     /// The disk as a killed process leaves it after the first `count` operations; `torn`: in the middle of the last.
+    /// What was not flushed still waits for it: a power cut may come later.
     pub fn after_kill(&self, count: usize, torn: bool, rng: &mut Rng) -> FakeDisk {
-        let state = self.state();
-        let mut replay = Replay::default();
-        for (at, op) in state.ops[..count].iter().enumerate() {
-            match op {
-                Op::Write(id, from, bytes) if torn && at + 1 == count => {
-                    let kept = rng.below(bytes.len() as u64 + 1) as usize;
-                    replay.run(&Op::Write(*id, *from, bytes[..kept].to_vec()));
-                }
-                op => replay.run(op),
-            }
+        let mut ops = self.state().ops[..count].to_vec();
+        if let (Some(Op::Write(_, _, bytes)), true) = (ops.last_mut(), torn) {
+            bytes.truncate(rng.below(bytes.len() as u64 + 1) as usize);
         }
-        let names = replay.names.into_iter();
-        FakeDisk::with(names.map(|(name, id)| (name, replay.files[&id].now.clone())).collect())
+        let mut replay = Replay::default();
+        ops.iter().for_each(|op| replay.run(op));
+        let count = replay.files.keys().max().map_or(0, |id| id + 1);
+        let mut files = vec![Vec::new(); count];
+        replay.files.into_iter().for_each(|(id, file)| files[id] = file.now);
+        FakeDisk(Arc::new(Mutex::new(State { names: replay.names, files, ops, ..State::default() })))
     }
 
     /// The disk as a power cut leaves it after the first `count` operations.

@@ -111,6 +111,7 @@ impl Machine {
             refused: 0,
         };
         machine.load()?;
+        machine.take_up();
         Ok(machine)
     }
 
@@ -138,6 +139,17 @@ impl Machine {
         }
         self.pump();
         Ok(())
+    }
+
+    /// Goes on where the log ends: what was loaded is promised from now on.
+    fn take_up(&mut self) {
+        self.length = self.list("all").len() as u64;
+        self.confirmed = self.length;
+        self.lengths.push((self.engine.offset(), self.length));
+        for writer in 0..WRITERS {
+            self.writers[writer].next = self.list(&format!("list:{writer}")).len() as u64;
+        }
+        self.note();
     }
 
     /// Lets time pass.

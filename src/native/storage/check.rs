@@ -482,7 +482,9 @@ pub struct Evidence {
     pub whole: u64,
     /// So many bytes of the file were known to be durable when one of these was written.
     pub durable: u64,
-    /// There are zeros as blocks leave them that never reached the disk.
+    /// One of them stands where it was not written: bytes before it are missing, or too many.
+    pub moved: bool,
+    /// Before the first of them there are zeros as blocks leave them that never reached the disk.
     pub lost_blocks: bool,
     /// There is room within a batch, as blocks leave it that never reached the disk.
     pub old_room: bool,
@@ -491,10 +493,9 @@ pub struct Evidence {
 impl Evidence {
     /// Looks at everything from `at` on.
     pub fn gather(at: u64, rest: &[u8]) -> Evidence {
-        let (lost_blocks, old_room) = (has_lost_block(at, rest), room::tears(at, rest));
-        let mut evidence = Evidence { lost_blocks, old_room, ..Evidence::default() };
+        let mut evidence = Evidence::default();
         // Lines that only look like seals cannot make this take long.
-        let (mut last, mut budget) = (0, rest.len() * 4);
+        let (mut last, mut budget, mut behind, mut first) = (0, rest.len() * 4, 0, rest.len());
         for start in memchr::memchr_iter(b'#', rest) {
             let line_begins = start == 0 || rest[start - 1] == b'\n';
             if !line_begins || !rest[start..].starts_with(SEAL) {
@@ -503,49 +504,132 @@ impl Evidence {
             let line = &rest[start..rest.len().min(start + LONGEST_LINE)];
             let Some(end) = memchr::memchr(b'\n', line) else { continue };
             let Some(seal) = seal::read_seal(&line[..=end]) else { continue };
+            let (here, next) = (at + start as u64, start + end + 1);
+            let before = std::mem::replace(&mut behind, next);
             if seal.from < at {
                 continue;
             }
             evidence.seals += 1;
-            let (here, next) = (at + start as u64, start + end + 1);
-            let batch = start.saturating_sub((seal.from - at) as usize);
-            if seal.from <= here && (seal.from - at) as usize >= last && batch <= budget {
-                budget -= batch;
+            let mut vouches = |from: usize| {
                 let mut alone = Chain::default();
                 alone.restart(0, seal.from);
-                alone.pass(&rest[(seal.from - at) as usize..start]);
-                if alone.vouches(&seal) {
-                    evidence.whole += 1;
-                    evidence.durable = evidence.durable.max(seal.from - seal.loose);
-                    last = next;
-                }
+                budget = budget.saturating_sub(start - from);
+                alone.pass(&rest[from..start]);
+                budget > 0 && alone.vouches(&seal)
+            };
+            let from = usize::try_from(seal.from - at).unwrap_or(usize::MAX);
+            if seal.from <= here && from >= last && vouches(from) {
+                evidence.whole += 1;
+                evidence.durable = evidence.durable.max(seal.from - seal.loose);
+                (first, last) = (first.min(from), next);
+            } else if from != before && rest[before..].starts_with(BEGIN) && vouches(before) {
+                evidence.whole += 1;
+                evidence.moved = true;
+                last = next;
             }
         }
+        // What whole batches hold was meant to be there.
+        (evidence.lost_blocks, evidence.old_room) =
+            (has_lost_block(at, &rest[..first]), room::tears(at, &rest[..first]));
         evidence
     }
 
-    /// Whether the damage can be what a cut write left: nothing was promised about it.
+    /// Whether the damage can be what a cut write left: nothing was promised about it, and no cut moves bytes.
     pub fn explains(&self, damage: &Damage) -> bool {
         let cut_short = damage.torn && self.seals == 0;
-        self.durable <= damage.at && (cut_short || self.lost_blocks || self.old_room)
+        self.durable <= damage.at && !self.moved && (cut_short || self.lost_blocks || self.old_room)
     }
 }
 
-/// Whether there are zeros that end where a block or the file ends, or begin where the damage does.
+/// Whether there are zeros as long as a block that end where one does, or that end where the file does, or begin where the
+/// damage does. A block that is lost in part was written before up to the end of some batch: the damage begins there.
 fn has_lost_block(at: u64, rest: &[u8]) -> bool {
-    const SECTOR: u64 = 512;
-    const FEWEST: usize = 32;
     if rest.first() == Some(&0) || rest.last() == Some(&0) {
         return true;
     }
     let mut run = 0;
     rest.iter().enumerate().any(|(index, byte)| {
         run = if *byte == 0 { run + 1 } else { 0 };
-        run >= FEWEST && (at + index as u64 + 1).is_multiple_of(SECTOR)
+        run as u64 >= room::SECTOR && (at + index as u64 + 1).is_multiple_of(room::SECTOR)
     })
 }
 
 /// How a whole file ends, for the one that follows it.
 pub fn end_of(seq: u64, found: &Found) -> End {
     End { seq, length: found.chain.length(), chain: found.chain.chain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Batches none of which is known to be durable, with values that look like blocks that were lost.
+    fn file() -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = Vec::new();
+        let mut chain = Chain::begin(1, false, End::default(), &mut bytes);
+        let (durable, mut ends) = (chain.length(), vec![bytes.len()]);
+        for number in 0..12 {
+            let value = match number % 3 {
+                0 => vec![b'v'; 700],
+                1 => vec![0; 1500],
+                _ => b"#\n".repeat(800),
+            };
+            let mut batch = BEGIN.to_vec();
+            batch.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", value.len()).as_bytes());
+            batch.extend_from_slice(&value);
+            batch.extend_from_slice(b"\r\n");
+            chain.seal(&mut batch, durable);
+            bytes.extend_from_slice(&batch);
+            ends.push(bytes.len());
+        }
+        (bytes, ends)
+    }
+
+    /// Whether a file is damaged, and if so, whether a cut write may have left it so.
+    fn explained(bytes: &[u8]) -> Option<bool> {
+        let (mut checker, mut out) = (Checker::new(None), Vec::new());
+        match checker.take(bytes, &mut out).and_then(|()| checker.end(&mut out)) {
+            Err(Stop::Damage(damage)) => {
+                Some(Evidence::gather(damage.at, &bytes[damage.at as usize..]).explains(&damage))
+            }
+            // That is found by the engine, or by the one who looks for checksums where framing was lost.
+            Ok(found) if found.bare > 0 => Some(false),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn zeros_and_room_in_whole_batches_are_no_sign_of_a_cut() {
+        let (bytes, ends) = file();
+        assert_eq!(explained(&bytes), None);
+        for batch in [0, 3, 6] {
+            for at in (ends[batch]..ends[batch + 1]).step_by(7) {
+                let mut wrong = bytes.clone();
+                wrong[at] ^= 0x55;
+                assert_eq!(explained(&wrong), Some(false), "a wrong byte at {at}");
+                // A sector that never came is one.
+                let sector = at / 512 * 512;
+                if sector > ends[batch] && sector + 512 < ends[batch + 1] {
+                    let mut torn = bytes.clone();
+                    torn[sector..sector + 512].fill(0);
+                    assert_eq!(explained(&torn), Some(true), "zeros at {sector}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_cut_moves_bytes() {
+        let (bytes, ends) = file();
+        for at in (ends[0]..ends[9]).step_by(29) {
+            for count in [1, 2, 7, 100, 512, 3000] {
+                let mut missing = bytes.clone();
+                missing.drain(at..(at + count).min(ends[10]));
+                assert_eq!(explained(&missing), Some(false), "{count} bytes missing at {at}");
+                let mut twice = bytes.clone();
+                twice.splice(at..at, bytes[at..(at + count).min(ends[10])].to_vec());
+                assert_eq!(explained(&twice), Some(false), "{count} bytes twice at {at}");
+            }
+        }
+    }
 }

@@ -170,9 +170,7 @@ impl Disk for System {
     }
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
+        // One that is there may have been made by a process that did not live to flush its name.
         std::fs::create_dir_all(path)?;
         path.parent().map_or(Ok(()), sync_folder)
     }

@@ -132,11 +132,15 @@ pub fn plan(disk: &dyn Disk, config: &Config) -> Result<Plan, String> {
         Some(manifest) => {
             finish_upgrade(disk, &place, &manifest)?;
             if !manifest.sealed {
+                mend::check_base(disk, &place, &manifest)?;
                 log::notice("The manifest of the log has no checksum: another server wrote it, or an earlier version.");
             }
             manifest
         }
-        None => begin(disk, &place, config, &rdb)?,
+        None => {
+            mend::check_forgotten(disk, &place)?;
+            begin(disk, &place, config, &rdb)?
+        }
     };
     let sources = sources_of(disk, &place, &manifest)?;
     Ok(Plan { sources, log: Some((place, manifest)), look_only: false, until })
@@ -609,13 +613,18 @@ fn open_last(
         }
         if !line.is_empty() {
             file.write_all(&line, length)?;
-            file.sync()?;
         }
+        // A process that was killed may have written what is not on the disk yet, under names that are not, either. From
+        // here on all of that counts as durable.
+        file.sync()?;
+        for part in manifest.parts.iter().rev().skip(1) {
+            disk.edit(&place.dir.join(&part.name))?.sync()?;
+        }
+        disk.sync_folder(&place.dir)?;
         if known.is_none() || !manifest.history.is_empty() {
             for part in manifest.history.drain(..) {
                 let _ = disk.remove(&place.dir.join(part.name));
             }
-            disk.sync_folder(&place.dir)?;
             manifest.store(disk, &place.dir, &place.prefix)?;
         }
         Ok(OpenPart::new(file, part.seq, chain))

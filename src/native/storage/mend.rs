@@ -16,7 +16,7 @@ use super::check::{Checker, Damage, Evidence, Found, Stop};
 use super::disk::Disk;
 use super::load::Source;
 use super::manifest::{self, Manifest};
-use super::seal::{End, Head};
+use super::seal::{End, Head, read_head};
 use super::worker::LogPlace;
 
 /// A file was torn, and is whole up to this length now.
@@ -55,6 +55,66 @@ pub(super) fn check_head(source: &Source, head: Option<Head>, before: Option<End
             if head.after.length == before.length { ", with other checksums" } else { "" },
         )),
         _ => Ok(()),
+    }
+}
+
+/// The files of the folder that are named like those of the log, with one of these ends.
+fn names_of(disk: &dyn Disk, place: &LogPlace, ends: &[&str]) -> Vec<PathBuf> {
+    let ours = |name: &str| {
+        let number = name.strip_prefix(&*place.prefix)?.strip_prefix('.')?;
+        let number = ends.iter().find_map(|end| number.strip_suffix(end))?;
+        number.bytes().all(|digit| digit.is_ascii_digit()).then(|| place.dir.join(name))
+    };
+    let names = disk.names(&place.dir).unwrap_or_default();
+    names.iter().filter_map(|name| ours(name.to_str()?)).collect()
+}
+
+/// Checks that a manifest without checksums has not lost the line of its base.
+///
+/// # Errors
+/// In words for the log.
+pub(super) fn check_base(disk: &dyn Disk, place: &LogPlace, manifest: &Manifest) -> Result<(), String> {
+    let lost = names_of(disk, place, &[".base.rdb", ".base.aof"]).pop().filter(|_| manifest.base.is_none());
+    let Some(base) = lost else { return Ok(()) };
+    Err(format!(
+        "The manifest of the log, {}, has no line for a base and no checksum, but {} is there: a line may be missing. \
+         Nothing was changed. Put the manifest back from a backup; or, if the log has no base, move that file away.",
+        manifest::path(&place.dir, &place.prefix).display(),
+        base.display()
+    ))
+}
+
+/// Checks, where there is no manifest, that there has been none: a log that was in force is not to be begun anew.
+///
+/// # Errors
+/// In words for the log.
+pub(super) fn check_forgotten(disk: &dyn Disk, place: &LogPlace) -> Result<(), String> {
+    for path in names_of(disk, place, &[".incr.aof"]) {
+        let bytes = disk.read(&path).map_err(|error| format!("Can't read {}: {}", path.display(), in_words(&error)))?;
+        if !was_in_force(&bytes) {
+            continue;
+        }
+        return Err(format!(
+            "The manifest of the log, {}, is not there, but parts of a log are: {} has {} bytes. Nothing was changed. Put the \
+             manifest back from a backup; or, to begin a new log, move those files away.",
+            manifest::path(&place.dir, &place.prefix).display(),
+            path.display(),
+            bytes.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a manifest must have named this part. Before one does, nothing but its first line is made durable.
+fn was_in_force(bytes: &[u8]) -> bool {
+    let line = memchr::memchr(b'\n', bytes).map_or(bytes, |end| &bytes[..=end]);
+    match read_head(line) {
+        Ok(head) => {
+            let begins = line.len() as u64;
+            head.after.seq > 0 || Evidence::gather(begins, &bytes[line.len()..]).durable > begins
+        }
+        // Another server's.
+        Err(_) => bytes.starts_with(b"*"),
     }
 }
 
@@ -126,9 +186,10 @@ pub(super) fn damaged(
         return Err(torn(source, damage.at));
     }
     let (path, Damage { at, seen, what, .. }) = (source.path.display(), damage);
-    let promised = match evidence.durable > *at {
-        true => " They were on the disk when this was written, so no power cut explains it.",
-        false => "",
+    let promised = match (evidence.moved, evidence.durable > *at) {
+        (true, _) => " They do not stand where they were written: bytes are missing before them, or too many.",
+        (_, true) => " They were on the disk when this was written, so no power cut explains it.",
+        _ => "",
     };
     let advice = match source.last {
         true => format!(

@@ -65,9 +65,12 @@ pub fn tears(at: u64, rest: &[u8]) -> bool {
     for (index, (found, here)) in rest.iter().zip(at..).enumerate() {
         let room = *found == byte(here) || (index == 0 && *found == b'#');
         run = if room { run + 1 } else { 0 };
-        let (ends, whole) = ((here + 1).is_multiple_of(SECTOR) || index + 1 == rest.len(), run == index + 1);
-        // Nothing of ours that ends where a sector does looks like this from its beginning on.
-        if ends && (run >= FEWEST || (whole && (run > 1 || rest[0] != b'#'))) {
+        let (last, whole) = (index + 1 == rest.len(), run == index + 1);
+        let ends = (here + 1).is_multiple_of(SECTOR) || last;
+        // Nothing of ours that ends where a sector does looks like this from its beginning on; and where the room behind it
+        // has been cut off already, the last sector may hold little of it.
+        let little = last && run as u64 > here % SECTOR;
+        if ends && (run >= FEWEST || little || (whole && (run > 1 || rest[0] != b'#'))) {
             // A seal may end in what looks like room, too, and a `#` may stand behind it.
             let start = index + 1 - run;
             let ends = [start.saturating_sub(1), start, start + usize::from(rest[start] == b'\n')];
@@ -156,6 +159,10 @@ mod tests {
                     torn[at as usize] = byte(at);
                 }
                 assert!(tears(last, &rest(&torn)), "sector at {sector} of {last} to {end}");
+                // The room has been cut off already, when the part was left or opened again.
+                if sector > last {
+                    assert!(tears(last, &torn[last as usize..end as usize]), "no room, and none at {sector} to {end}");
+                }
                 sector += SECTOR;
             }
         }
