@@ -245,6 +245,8 @@ impl Storage {
         let _ = log.appender.flush(now.mono, true);
         let seal = log.appender.closing_seal();
         if let Some(part) = log.appender.leave(false) {
+            // The replies that wait for it are let go of now; a failure changes nothing for them.
+            let _ = part.file.sync();
             self.worker.submit(Job::Close { file: part.file, length: part.chain.length(), seal });
         }
     }
