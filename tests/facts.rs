@@ -205,7 +205,7 @@ fn pattern(text: &str) -> String {
 
 /// The rows of a file whose commands the table has.
 fn rows(text: &'static str) -> Vec<Vec<&'static str>> {
-    let has = |name: &str| commands::table().find_full(name.as_bytes()).is_some();
+    let has = |name: &str| commands::Renames::default().find_full(name.as_bytes()).is_some();
     let known = |command: &str| {
         let words: Vec<&str> = command.split_whitespace().collect();
         match words.as_slice() {
