@@ -84,6 +84,8 @@ pub struct Load {
     valid: u64,
     client: ClientId,
     stats: LoadStats,
+    /// What is known of the bytes to come.
+    ahead: Vec<rdb::Ahead>,
 }
 
 /// Notes kept at most.
@@ -112,6 +114,7 @@ impl Engine {
             valid: 0,
             client,
             stats: LoadStats::default(),
+            ahead: Vec::new(),
         });
     }
 
@@ -135,11 +138,19 @@ impl Engine {
         load.decided = false;
         load.decoder = Decoder::default();
         load.held.clear();
+        load.ahead.clear();
         (load.at, load.valid) = (0, 0);
         let client = load.client;
         let client = &mut self.server.clients[client];
         client.multi = None;
         client.db = 0;
+    }
+
+    /// Takes what a [`Scout`](rdb::Scout) has found in bytes of the file that come next.
+    pub fn expect(&mut self, ahead: rdb::Ahead) {
+        if let Some(load) = self.load.as_mut().filter(|_| !ahead.is_empty()) {
+            load.ahead.push(ahead);
+        }
     }
 
     /// Takes the next bytes of the file.
@@ -252,6 +263,7 @@ impl Engine {
     /// Feeds the snapshot's loader; says how many bytes it used.
     fn load_snapshot(&mut self, load: &mut Load, bytes: &[u8]) -> Result<usize, LoadError> {
         let Some(snapshot) = &mut load.snapshot else { return Ok(0) };
+        load.ahead.drain(..).for_each(|ahead| snapshot.expect(ahead));
         let drop_expired = load.kind == LoadKind::Snapshot;
         let loading = self.server.persistence.loading.as_ref();
         let file_bytes = loading.map_or(0, |loading| loading.total_bytes.saturating_sub(loading.loaded_bytes));

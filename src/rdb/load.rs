@@ -4,11 +4,13 @@
 //! item goes to the [`Sink`] at once. How it is cut into chunks changes nothing. It knows no time: expired
 //! keys and fields are handed over as they stand. Redis' counterpart: `rdbLoadRio`.
 
+use super::ahead::{Ahead, Known};
 use super::build::{Builder, Growing, Limits, kept};
 use super::crc64::Crc64;
 use super::error::{RdbError, RdbErrorKind};
-use super::opcode::{Dialect, kind, op};
-use super::read::{Reader, Result, Text};
+use super::long::LongText;
+use super::opcode::{Dialect, HEAD_LEN, kind, op};
+use super::read::{Reader, Result, Stretch, Text};
 use super::scan::Scan;
 use crate::types::listpack::canonical_int;
 use crate::types::value::Value;
@@ -121,6 +123,10 @@ pub struct Loader {
     scan: Option<Scan>,
     /// A value whose pieces are coming in.
     growing: Option<Growth>,
+    /// A key whose value is a long string, and what there is of it.
+    long: Option<(Vec<u8>, LongText)>,
+    /// Strings to come that are decompressed already.
+    known: Known,
     /// Bytes used up before `held`.
     offset: u64,
     sum: Crc64,
@@ -143,8 +149,6 @@ enum Stage {
     Done,
 }
 
-/// Signature and version together.
-const HEAD_LEN: usize = 9;
 /// Versions before have no checksum.
 const CHECKSUM_SINCE: u32 = 5;
 /// Bytes looked at in one go.
@@ -164,10 +168,17 @@ impl Loader {
             missing: 0,
             scan: None,
             growing: None,
+            long: None,
+            known: Known::default(),
             offset: 0,
             sum: Crc64::new(),
             attributes: Attributes::default(),
         }
+    }
+
+    /// Takes what a [`Scout`](super::Scout) has found in bytes to come.
+    pub fn expect(&mut self, ahead: Ahead) {
+        self.known.add(ahead);
     }
 
     /// Takes the next bytes; returns how many. Those are all, unless the snapshot ended among them: the
@@ -194,7 +205,10 @@ impl Loader {
             }
             let looked_at = if aside { &held[..] } else { piece };
             self.missing = 0;
-            let used = self.run(looked_at, sink)?;
+            let known = std::mem::take(&mut self.known);
+            let used = self.run(Stretch { bytes: looked_at, place: self.offset, known: &known }, sink)?;
+            self.known = known;
+            self.known.pass(self.offset);
             self.wanted = (looked_at.len() - used).saturating_add(self.missing);
             taken += piece.len();
             if self.is_done() {
@@ -250,14 +264,15 @@ impl Loader {
     }
 
     /// Uses up all that is complete; returns how many bytes.
-    fn run(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+    fn run(&mut self, here: Stretch, sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
         let (mut at, mut summed) = (0, 0);
+        let bytes = here.bytes;
         while !self.is_done() {
             let rest = &bytes[at..];
             let stage = self.stage;
             let used = match stage {
                 Stage::Head => self.head(rest, sink).map_err(|kind| self.error(kind, 0))?,
-                Stage::Items => self.item(rest, sink)?,
+                Stage::Items => self.item(here.behind(at), sink)?,
                 Stage::Checksum | Stage::Done => self.checksum(rest).map_err(|kind| self.error(kind, 0))?,
             };
             if used == 0 {
@@ -286,12 +301,8 @@ impl Loader {
     }
 
     fn head(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<usize> {
-        let Some(head) = bytes.get(..HEAD_LEN) else { return Ok(0) };
-        let (dialect, digits) = match head {
-            [b'R', b'E', b'D', b'I', b'S', digits @ ..] => (Dialect::Redis, digits),
-            [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => (Dialect::Valkey, digits),
-            _ => return Err(RdbErrorKind::Magic),
-        };
+        let Some(head) = bytes.first_chunk() else { return Ok(0) };
+        let (dialect, digits) = Dialect::of_head(head).ok_or(RdbErrorKind::Magic)?;
         let shown = || RdbErrorKind::Version(digits.escape_ascii().to_string().trim_start_matches('0').into());
         let text = std::str::from_utf8(digits).map_err(|_| shown())?;
         if !text.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -308,16 +319,20 @@ impl Loader {
         Ok(HEAD_LEN)
     }
 
-    fn item(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+    fn item(&mut self, here: Stretch, sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let bytes = here.bytes;
         if let Some(growth) = self.growing.take() {
-            return self.grow(growth, bytes, 0, sink);
+            return self.grow(growth, here, 0, sink);
+        }
+        if let Some((key, text)) = self.long.take() {
+            return self.lengthen(key, text, bytes, sink);
         }
         let Some(&first) = bytes.first() else { return Ok(0) };
         if first == kind::STRING {
-            return self.string(bytes, sink);
+            return self.string(here, sink);
         }
         if Growing::is_for(first) && Scan::new(first, self.dialect).is_ok() {
-            return self.begin_growing(first, bytes, sink);
+            return self.begin_growing(first, here, sink);
         }
         let mut scan = match self.scan.take() {
             Some(scan) => scan,
@@ -327,7 +342,7 @@ impl Loader {
             self.scan = Some(scan);
             return Ok(0);
         };
-        let mut reader = Reader::new(&bytes[1..len]);
+        let mut reader = Stretch { bytes: &bytes[..len], ..here }.reader(1);
         if first <= kind::LAST {
             self.entry(first, &mut reader, sink)?;
         } else {
@@ -337,8 +352,8 @@ impl Loader {
     }
 
     /// A key with a string.
-    fn string(&mut self, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
-        let mut reader = Reader::new(&bytes[1..]);
+    fn string(&mut self, here: Stretch, sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let mut reader = here.reader(1);
         let key = match reader.string() {
             Ok(key) => key,
             Err(RdbErrorKind::Truncated) => return self.wait(&reader, 0),
@@ -353,11 +368,38 @@ impl Loader {
                 };
                 done.map_err(RdbErrorKind::Refused)
             }
-            Err(RdbErrorKind::Truncated) => return self.wait(&reader, 0),
+            Err(RdbErrorKind::Truncated) => match LongText::begin(&mut reader, sink.room()) {
+                Some(text) => {
+                    self.long = Some((key.to_vec(), text));
+                    Ok(())
+                }
+                None => return self.wait(&reader, 0),
+            },
             Err(error) => Err(error),
         };
         done.map_err(|kind| RdbError { key: Some(key[..].into()), ..self.error(kind, 1 + reader.at()) })?;
         Ok(1 + reader.at())
+    }
+
+    /// Takes what has come of a long string.
+    fn lengthen(
+        &mut self,
+        key: Vec<u8>,
+        mut text: LongText,
+        bytes: &[u8],
+        sink: &mut impl Sink,
+    ) -> std::result::Result<usize, RdbError> {
+        let done = text.take(bytes).and_then(|used| match text.end()? {
+            Ok(value) => {
+                let (value, attributes) = (Value::String(value), std::mem::take(&mut self.attributes));
+                sink.entry(Entry { key: &key, value, attributes }).map_err(RdbErrorKind::Refused)?;
+                Ok((used, None))
+            }
+            Err(text) => Ok((used, Some(text))),
+        });
+        let (used, left) = done.map_err(|kind| RdbError { key: Some(key[..].into()), ..self.error(kind, 0) })?;
+        self.long = left.map(|text| (key, text));
+        Ok(used)
     }
 
     /// Leaves it at so many bytes until what was cut off is there.
@@ -367,8 +409,8 @@ impl Loader {
     }
 
     /// Begins a value that is stored in pieces.
-    fn begin_growing(&mut self, kind: u8, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
-        let mut reader = Reader::new(&bytes[1..]);
+    fn begin_growing(&mut self, kind: u8, here: Stretch, sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let mut reader = here.reader(1);
         let builder = |seed, room| Builder { limits: &self.limits, dialect: self.dialect, seed, room };
         let mut begin = |reader: &mut Reader| {
             let key = reader.string()?.into_owned();
@@ -378,7 +420,7 @@ impl Loader {
             Ok(Growth { key, seed, value: builder(seed, sink.room()).begin(kind, reader)? })
         };
         match begin(&mut reader) {
-            Ok(growth) => self.grow(growth, bytes, 1 + reader.at(), sink),
+            Ok(growth) => self.grow(growth, here, 1 + reader.at(), sink),
             Err(RdbErrorKind::Truncated) => self.wait(&reader, 0),
             Err(kind) => Err(self.error(kind, 1 + reader.at())),
         }
@@ -388,12 +430,12 @@ impl Loader {
     fn grow(
         &mut self,
         mut growth: Growth,
-        bytes: &[u8],
+        here: Stretch,
         from: usize,
         sink: &mut impl Sink,
     ) -> std::result::Result<usize, RdbError> {
         let builder = Builder { limits: &self.limits, dialect: self.dialect, seed: growth.seed, room: sink.room() };
-        let mut reader = Reader::new(&bytes[from..]);
+        let mut reader = here.reader(from);
         let mut used = from;
         let mut done = Ok(());
         while growth.value.left > 0 && done.is_ok() {

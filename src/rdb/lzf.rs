@@ -7,6 +7,10 @@
 //!
 //! Redis' counterpart: `lzf_c.c`, `lzf_d.c`.
 
+mod unpack;
+
+pub use unpack::{Unpacker, decompress, decompress_into};
+
 /// Most bytes that one compressed byte can stand for: three bytes repeat 264.
 pub const MAX_RATIO: usize = 88;
 
@@ -151,61 +155,6 @@ fn put_repeat(length: usize, distance: usize, out: &mut Vec<u8>) {
         out.push((length - 7) as u8);
     }
     out.push(back as u8);
-}
-
-/// Bytes copied at once where there is room, whether they are all wanted or not: a copy of so many is an instruction
-/// or two, one of any other length is a call.
-const WIDE: usize = 32;
-
-/// The string of `len` bytes that `input` stands for; `None` if it does not stand for exactly such a one.
-pub fn decompress(input: &[u8], len: usize) -> Option<Vec<u8>> {
-    if len > input.len().saturating_mul(MAX_RATIO) {
-        return None;
-    }
-    let mut out = vec![0; len];
-    let (mut rest, mut at) = (input, 0);
-    while let Some((&control, after)) = rest.split_first() {
-        let control = usize::from(control);
-        if control < MAX_LITERAL {
-            let (run, after) = after.split_at_checked(control + 1)?;
-            match (rest.get(1..1 + WIDE), out.get_mut(at..at + WIDE)) {
-                (Some(wide), Some(room)) => room.copy_from_slice(wide),
-                _ => out.get_mut(at..at + run.len())?.copy_from_slice(run),
-            }
-            (rest, at) = (after, at + run.len());
-        } else {
-            let (length, after) = match control >> 5 {
-                7 => after.split_first().map(|(more, after)| (9 + usize::from(*more), after))?,
-                length => (length + 2, after),
-            };
-            let (low, after) = after.split_first()?;
-            let distance = (control & 0x1F) << 8 | usize::from(*low);
-            let from = at.checked_sub(distance + 1)?;
-            if length > len - at {
-                return None;
-            }
-            repeat(&mut out, from, at, length);
-            (rest, at) = (after, at + length);
-        }
-    }
-    (at == len).then_some(out)
-}
-
-/// Writes `length` bytes at `at` that begin at `from`, before it; they may reach into what is being written.
-fn repeat(out: &mut [u8], from: usize, at: usize, length: usize) {
-    let distance = at - from;
-    if distance >= WIDE && at + length.next_multiple_of(WIDE) <= out.len() {
-        for step in (0..length).step_by(WIDE) {
-            out.copy_within(from + step..from + step + WIDE, at + step);
-        }
-        return;
-    }
-    let mut done = 0;
-    while done < length {
-        let piece = (length - done).min(distance + done);
-        out.copy_within(from..from + piece, at + done);
-        done += piece;
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //!
 //! It knows no clock, no keyspace and no configuration. Redis' counterpart: `rdb.c`.
 
+mod ahead;
 mod build;
 mod crc64;
 mod dump;
@@ -18,6 +19,7 @@ mod encode;
 mod error;
 mod head;
 mod load;
+mod long;
 mod lzf;
 mod opcode;
 mod read;
@@ -28,6 +30,7 @@ mod text;
 mod write;
 mod ziplist;
 
+pub use ahead::{Ahead, Scout};
 pub use build::Limits;
 pub use crc64::Crc64;
 pub use dump::{RestoreError, dump, restore};

@@ -53,7 +53,19 @@ impl Dialect {
             _ => None,
         }
     }
+
+    /// The dialect that the first bytes of a file name, and the digits of its version.
+    pub fn of_head(head: &[u8; HEAD_LEN]) -> Option<(Dialect, &[u8])> {
+        match head {
+            [b'R', b'E', b'D', b'I', b'S', digits @ ..] => Some((Dialect::Redis, digits)),
+            [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => Some((Dialect::Valkey, digits)),
+            _ => None,
+        }
+    }
 }
+
+/// Signature and version together.
+pub const HEAD_LEN: usize = 9;
 
 /// What may stand between entries.
 pub mod op {

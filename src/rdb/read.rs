@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::ahead::Known;
 use super::error::RdbErrorKind;
 use super::lzf;
 use super::opcode::encoding;
@@ -48,17 +49,57 @@ impl<'a> Text<'a> {
     }
 }
 
+/// What stands before a string, or before anything else that has a length.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TextHead {
+    /// Bytes that follow.
+    pub len: usize,
+    /// Bytes that these stand for, if they are compressed; otherwise 0.
+    pub unpacked: usize,
+}
+
+impl TextHead {
+    /// So many bytes that stand for themselves.
+    pub fn plain(len: usize) -> TextHead {
+        TextHead { len, unpacked: 0 }
+    }
+}
+
+/// Bytes of a snapshot, and what is known of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch<'a> {
+    pub bytes: &'a [u8],
+    /// Where they stand in the snapshot.
+    pub place: u64,
+    pub known: &'a Known,
+}
+
+impl<'a> Stretch<'a> {
+    /// What is left behind so many bytes.
+    pub fn behind(self, at: usize) -> Stretch<'a> {
+        Stretch { bytes: &self.bytes[at..], place: self.place + at as u64, ..self }
+    }
+
+    /// A reader of what is left behind so many bytes.
+    pub fn reader(self, at: usize) -> Reader<'a> {
+        let Stretch { bytes, place, known } = self.behind(at);
+        Reader { known: Some((known, place)), ..Reader::new(bytes) }
+    }
+}
+
 /// A place in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     missing: usize,
+    /// Strings that are decompressed already, and where the bytes stand that they are looked for by.
+    known: Option<(&'a Known, u64)>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes, at: 0, missing: 0 }
+        Reader { bytes, at: 0, missing: 0, known: None }
     }
 
     /// Bytes read so far.
@@ -148,7 +189,13 @@ impl<'a> Reader<'a> {
             encoding::LZF => {
                 let packed_len = self.byte_len()?;
                 let len = self.byte_len()?;
+                let place = self.at as u64;
                 let packed = self.take(packed_len)?;
+                if let Some((known, start)) = self.known
+                    && let Some(bytes) = known.string(start + place).filter(|bytes| bytes.len() == len)
+                {
+                    return Ok(Text::Bytes(Cow::Borrowed(bytes)));
+                }
                 let bytes = lzf::decompress(packed, len).ok_or(RdbErrorKind::Malformed("invalid LZF string"))?;
                 Text::Bytes(Cow::Owned(bytes))
             }
@@ -161,25 +208,23 @@ impl<'a> Reader<'a> {
         self.text().map(Text::into_bytes)
     }
 
-    /// Reads what stands before a string in any encoding; how many bytes the string then takes.
-    pub fn text_head(&mut self) -> Result<usize> {
-        match self.length()? {
-            Length::Plain(len) => size(len),
-            Length::Encoded(encoding::INT8) => Ok(1),
-            Length::Encoded(encoding::INT16) => Ok(2),
-            Length::Encoded(encoding::INT32) => Ok(4),
+    /// Reads what stands before a string in any encoding.
+    pub fn text_head(&mut self) -> Result<TextHead> {
+        Ok(TextHead::plain(match self.length()? {
+            Length::Plain(len) => size(len)?,
+            Length::Encoded(encoding::INT8) => 1,
+            Length::Encoded(encoding::INT16) => 2,
+            Length::Encoded(encoding::INT32) => 4,
             Length::Encoded(encoding::LZF) => {
-                let packed_len = self.byte_len()?;
-                self.number()?;
-                Ok(packed_len)
+                return Ok(TextHead { len: self.byte_len()?, unpacked: self.byte_len()? });
             }
-            Length::Encoded(_) => Err(RdbErrorKind::Malformed("unknown string encoding")),
-        }
+            Length::Encoded(_) => return Err(RdbErrorKind::Malformed("unknown string encoding")),
+        }))
     }
 
     /// Passes over a string in any encoding.
     pub fn skip_text(&mut self) -> Result<()> {
-        let len = self.text_head()?;
+        let len = self.text_head()?.len;
         self.take(len).map(drop)
     }
 

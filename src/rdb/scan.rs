@@ -7,7 +7,7 @@
 
 use super::error::RdbErrorKind;
 use super::opcode::{Dialect, kind, module, op};
-use super::read::{Reader, Result};
+use super::read::{Reader, Result, TextHead};
 
 /// A part whose extent its own first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +52,26 @@ impl Scan {
         self.at
     }
 
+    /// Forgets the bytes that have been walked over, which need not come again; how many they are, perhaps more than
+    /// there have been.
+    pub fn forget(&mut self) -> usize {
+        std::mem::take(&mut self.at)
+    }
+
     /// Walks on; `bytes` begin with the item's first byte. The item's length, once all of it is there.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
+        self.advance_over(bytes, |text, at| text.len <= bytes.len() - at)
+    }
+
+    /// As [`Scan::advance`]; of each string that follows its head at a place in `bytes`, `pass` says whether to walk
+    /// on behind it, even if not all of it is there.
+    pub fn advance_over(
+        &mut self,
+        bytes: &[u8],
+        mut pass: impl FnMut(TextHead, usize) -> bool,
+    ) -> Result<Option<usize>> {
         while let Some(unit) = self.head.get(self.head_done) {
-            match self.step(*unit, bytes)? {
+            match self.step(*unit, bytes, &mut pass)? {
                 Step::Stop => return Ok(None),
                 Step::Again => {}
                 Step::Next => self.head_done += 1,
@@ -71,7 +87,7 @@ impl Scan {
             self.at += reader.at();
         }
         while self.left.is_some_and(|left| left > 0) {
-            match self.step(self.each[self.each_done], bytes)? {
+            match self.step(self.each[self.each_done], bytes, &mut pass)? {
                 Step::Stop => return Ok(None),
                 Step::Again => continue,
                 Step::Next => self.each_done += 1,
@@ -84,13 +100,14 @@ impl Scan {
         Ok(Some(self.at))
     }
 
-    fn step(&mut self, unit: Unit, bytes: &[u8]) -> Result<Step> {
+    #[inline]
+    fn step(&mut self, unit: Unit, bytes: &[u8], pass: &mut impl FnMut(TextHead, usize) -> bool) -> Result<Step> {
         let mut reader = Reader::new(bytes.get(self.at..).unwrap_or_default());
-        let Some((len, step)) = complete(measure(unit, &mut reader))? else { return Ok(Step::Stop) };
-        if len > reader.left() {
+        let Some((body, step)) = complete(measure(unit, &mut reader))? else { return Ok(Step::Stop) };
+        if !pass(body, self.at + reader.at()) {
             return Ok(Step::Stop);
         }
-        self.at += reader.at() + len;
+        self.at += reader.at() + body.len;
         Ok(step)
     }
 }
@@ -114,36 +131,36 @@ fn complete<T>(result: Result<T>) -> Result<Option<T>> {
 }
 
 /// Reads the beginning of a unit; returns how many bytes follow, and what comes then.
-fn measure(unit: Unit, reader: &mut Reader) -> Result<(usize, Step)> {
-    let body = match unit {
+fn measure(unit: Unit, reader: &mut Reader) -> Result<(TextHead, Step)> {
+    let len = match unit {
         Bytes(len) => len,
         Len => {
             reader.number()?;
             0
         }
-        Str => reader.text_head()?,
+        Str => return Ok((reader.text_head()?, Step::Next)),
         Score => match reader.byte()? {
             253..=255 => 0,
             len => usize::from(len),
         },
         Module => return module_part(reader),
     };
-    Ok((body, Step::Next))
+    Ok((TextHead::plain(len), Step::Next))
 }
 
-fn module_part(reader: &mut Reader) -> Result<(usize, Step)> {
-    let body = match reader.number()? {
-        module::EOF => return Ok((0, Step::Next)),
+fn module_part(reader: &mut Reader) -> Result<(TextHead, Step)> {
+    let len = match reader.number()? {
+        module::EOF => return Ok((TextHead::plain(0), Step::Next)),
         module::SINT | module::UINT => {
             reader.number()?;
             0
         }
         module::FLOAT => 4,
         module::DOUBLE => 8,
-        module::STRING => reader.text_head()?,
+        module::STRING => reader.text_head()?.len,
         _ => return Err(RdbErrorKind::Malformed("unknown opcode in data of a module")),
     };
-    Ok((body, Step::Again))
+    Ok((TextHead::plain(len), Step::Again))
 }
 
 /// Head and repeated part of what begins with this byte.

@@ -1,16 +1,16 @@
 //! What is read at start: the log by its manifest, or the last snapshot.
 //!
-//! A thread of its own reads the files; they pass a [`Checker`], and the engine takes them in pieces between
-//! batches, while clients are served with -LOADING. What is damaged is [`super::mend`]'s. Also the change from an old log of one file to Redis 7's layout. Redis'
+//! A thread of its own reads the files ([`super::pieces`]); they pass a [`Checker`], and the engine takes them in
+//! pieces between batches, while clients are served with -LOADING. What is damaged is [`super::mend`]'s. Also the change from an old log of one file to Redis 7's layout. Redis'
 //! counterparts: `loadDataFromDisk`, `loadAppendOnlyFiles`, `aofUpgradePrepare`.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
@@ -21,22 +21,17 @@ use crate::native::clock::Clock;
 use crate::native::log::{self, in_words};
 use crate::native::process;
 use crate::native::ready::Flag;
-use crate::rdb::{Aux, Format, Sum, Writer};
+use crate::rdb::{Ahead, Aux, Format, Sum, Writer};
 
 use super::append::OpenPart;
 use super::check::{self, Checker, Found, Stop};
 use super::disk::{Disk, SharedDisk};
 use super::manifest::{self, Manifest, Part};
 use super::mend::{self, Mended};
+use super::pieces::{Piece, Pieces};
 use super::seal::{Chain, End};
 use super::worker::LogPlace;
 use super::{current_dir, log_place};
-
-/// Bytes read at once.
-const PIECE_BYTES: usize = 64 * 1024;
-
-/// Pieces read ahead.
-const PIECES_AHEAD: usize = 32;
 
 /// How long the engine loads before clients are looked after.
 const SLICE: Duration = Duration::from_millis(1);
@@ -298,17 +293,10 @@ fn check_folder(disk: &dyn Disk, config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// What the reading thread hands over.
-enum Piece {
-    Bytes(Vec<u8>),
-    End,
-    Failed(io::Error),
-}
-
 /// A load under way.
 pub struct Loader {
     disk: SharedDisk,
-    pieces: Receiver<Piece>,
+    pieces: Pieces,
     sources: VecDeque<Source>,
     /// What the file being loaded passes.
     checker: Option<Checker>,
@@ -366,15 +354,9 @@ impl Loader {
             Some(flush) => engine.begin_reload(now, total, flush),
             None => engine.begin_load(now, total),
         }
-        let (outbox, pieces) = sync_channel(PIECES_AHEAD);
-        let paths: Vec<PathBuf> = plan.sources.iter().map(|source| source.path.clone()).collect();
-        std::thread::Builder::new()
-            .name("loader".to_owned())
-            .spawn({
-                let disk = disk.clone();
-                move || paths.iter().all(|path| read(&*disk, path, &outbox, &flag))
-            })
-            .map_err(|error| format!("Cannot start the loading thread: {error}"))?;
+        let paths = plan.sources.iter().map(|source| source.path.clone()).collect();
+        let pieces = Pieces::of(paths, disk.clone(), flag);
+        let pieces = pieces.map_err(|error| format!("Cannot start the loading thread: {error}"))?;
         let now = Instant::now();
         Ok(Loader {
             disk: disk.clone(),
@@ -414,8 +396,8 @@ impl Loader {
                 self.begun = true;
             }
             let (piece, at) = match self.rest.take() {
-                Some((bytes, at)) => (Ok(Piece::Bytes(bytes)), at),
-                None => (self.pieces.try_recv(), 0),
+                Some((bytes, at)) => (Ok(Piece::Bytes(bytes, Ahead::default())), at),
+                None => (self.pieces.next(), 0),
             };
             match piece {
                 Err(TryRecvError::Empty) => return Ok(Progress::Wait),
@@ -423,7 +405,8 @@ impl Loader {
                 Ok(Piece::Failed(error)) => {
                     return Err(format!("Can't read {}: {}", source.path.display(), in_words(&error)));
                 }
-                Ok(Piece::Bytes(bytes)) => {
+                Ok(Piece::Bytes(bytes, ahead)) => {
+                    engine.expect(ahead);
                     let slow = engine.config().key_load_delay > 0;
                     let step = if slow { engine.config().loading_process_events_interval_bytes } else { u32::MAX };
                     let end = bytes.len().min(at.saturating_add(step as usize));
@@ -638,35 +621,4 @@ fn open_last(
         )
     })?;
     Ok(OpenLog { place, manifest, part: Some(part), bytes: bytes - room })
-}
-
-/// Reads a file to its end. False if nobody wants more.
-fn read(disk: &dyn Disk, path: &Path, outbox: &SyncSender<Piece>, flag: &Arc<Flag>) -> bool {
-    let mut file = match disk.open(path) {
-        Ok(file) => file,
-        Err(error) => {
-            let sent = outbox.send(Piece::Failed(error)).is_ok();
-            flag.raise();
-            return sent;
-        }
-    };
-    loop {
-        let mut bytes = vec![0; PIECE_BYTES];
-        let (piece, more) = match file.read(&mut bytes) {
-            Ok(0) => (Piece::End, false),
-            Ok(read) => {
-                bytes.truncate(read);
-                (Piece::Bytes(bytes), true)
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => (Piece::Failed(error), false),
-        };
-        if outbox.send(piece).is_err() {
-            return false;
-        }
-        flag.raise();
-        if !more {
-            return true;
-        }
-    }
 }

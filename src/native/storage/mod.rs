@@ -17,6 +17,7 @@ pub mod disk;
 pub mod load;
 pub mod manifest;
 pub mod mend;
+mod pieces;
 pub mod room;
 pub mod seal;
 pub mod worker;
