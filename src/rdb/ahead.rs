@@ -31,6 +31,12 @@ impl Ahead {
         self.strings.is_empty()
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.strings.len()
+    }
+
     /// Adds a string, if there is room for it and `packed` stands for so many bytes.
     fn add(&mut self, place: u64, packed: &[u8], len: usize) {
         let start = self.bytes.len();

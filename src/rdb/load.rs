@@ -123,8 +123,8 @@ pub struct Loader {
     scan: Option<Scan>,
     /// A value whose pieces are coming in.
     growing: Option<Growth>,
-    /// A key whose value is a long string, and what there is of it.
-    long: Option<(Vec<u8>, LongText)>,
+    /// A long string that is coming in.
+    long: Option<Long>,
     /// Strings to come that are decompressed already.
     known: Known,
     /// Bytes used up before `held`.
@@ -139,6 +139,14 @@ struct Growth {
     key: Vec<u8>,
     seed: u64,
     value: Growing,
+}
+
+/// A key whose value is a long string.
+struct Long {
+    key: Vec<u8>,
+    text: LongText,
+    /// Where the string begins in the snapshot.
+    place: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,8 +332,8 @@ impl Loader {
         if let Some(growth) = self.growing.take() {
             return self.grow(growth, here, 0, sink);
         }
-        if let Some((key, text)) = self.long.take() {
-            return self.lengthen(key, text, bytes, sink);
+        if let Some(long) = self.long.take() {
+            return self.lengthen(long, bytes, sink);
         }
         let Some(&first) = bytes.first() else { return Ok(0) };
         if first == kind::STRING {
@@ -368,13 +376,12 @@ impl Loader {
                 };
                 done.map_err(RdbErrorKind::Refused)
             }
-            Err(RdbErrorKind::Truncated) => match LongText::begin(&mut reader, sink.room()) {
-                Some(text) => {
-                    self.long = Some((key.to_vec(), text));
-                    Ok(())
-                }
-                None => return self.wait(&reader, 0),
-            },
+            Err(RdbErrorKind::Truncated) => {
+                let place = here.place + 1 + reader.at() as u64;
+                let Some(text) = LongText::begin(&mut reader, sink.room()) else { return self.wait(&reader, 0) };
+                self.long = Some(Long { key: key.to_vec(), text, place });
+                Ok(())
+            }
             Err(error) => Err(error),
         };
         done.map_err(|kind| RdbError { key: Some(key[..].into()), ..self.error(kind, 1 + reader.at()) })?;
@@ -382,23 +389,18 @@ impl Loader {
     }
 
     /// Takes what has come of a long string.
-    fn lengthen(
-        &mut self,
-        key: Vec<u8>,
-        mut text: LongText,
-        bytes: &[u8],
-        sink: &mut impl Sink,
-    ) -> std::result::Result<usize, RdbError> {
-        let done = text.take(bytes).and_then(|used| match text.end()? {
-            Ok(value) => {
-                let (value, attributes) = (Value::String(value), std::mem::take(&mut self.attributes));
-                sink.entry(Entry { key: &key, value, attributes }).map_err(RdbErrorKind::Refused)?;
-                Ok((used, None))
-            }
-            Err(text) => Ok((used, Some(text))),
-        });
-        let (used, left) = done.map_err(|kind| RdbError { key: Some(key[..].into()), ..self.error(kind, 0) })?;
-        self.long = left.map(|text| (key, text));
+    fn lengthen(&mut self, mut long: Long, bytes: &[u8], sink: &mut impl Sink) -> std::result::Result<usize, RdbError> {
+        let error = |long: &Long, kind, offset| RdbError { kind, offset, key: Some(long.key[..].into()) };
+        let used = long.text.take(bytes).map_err(|kind| error(&long, kind, long.place))?;
+        if long.text.left() > 0 {
+            self.long = Some(long);
+            return Ok(used);
+        }
+        let value = long.text.end().map_err(|kind| error(&long, kind, long.place))?;
+        let entry =
+            Entry { key: &long.key, value: Value::String(value), attributes: std::mem::take(&mut self.attributes) };
+        let taken = sink.entry(entry).map_err(RdbErrorKind::Refused);
+        taken.map_err(|kind| error(&long, kind, self.offset + used as u64))?;
         Ok(used)
     }
 

@@ -56,13 +56,17 @@ impl LongText {
         Ok(used)
     }
 
-    /// The string if all of it is there, or else what there is.
-    pub fn end(self) -> Result<std::result::Result<Vec<u8>, LongText>> {
-        Ok(match self.form {
-            _ if self.left > 0 => Err(self),
+    /// Bytes that are to come.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// The string, once nothing is to come; nothing is kept of it.
+    pub fn end(&mut self) -> Result<Vec<u8>> {
+        match std::mem::replace(&mut self.form, Form::Plain(Vec::new())) {
             Form::Plain(text) => Ok(text),
-            Form::Packed(text) => Ok(text.end().ok_or(INVALID)?),
-        })
+            Form::Packed(text) => text.end().ok_or(INVALID),
+        }
     }
 }
 

@@ -250,4 +250,87 @@ mod tests {
             }
         }
     }
+
+    /// One instruction after the other, one byte after the other.
+    fn simple(input: &[u8]) -> Option<Vec<u8>> {
+        let (mut out, mut bytes) = (Vec::new(), input.iter().map(|byte| usize::from(*byte)));
+        while let Some(control) = bytes.next() {
+            if control < 32 {
+                for _ in 0..=control {
+                    out.push(bytes.next()? as u8);
+                }
+            } else {
+                let more = if control >> 5 == 7 { bytes.next()? } else { 0 };
+                let from = out.len().checked_sub(((control & 0x1F) << 8 | bytes.next()?) + 1)?;
+                for at in from..from + (control >> 5) + more + 2 {
+                    out.push(out[at]);
+                }
+            }
+        }
+        Some(out)
+    }
+
+    /// Any instructions: from near and far, short and long.
+    fn instructions(rng: &mut Rng, count: usize) -> Vec<u8> {
+        let mut input = Vec::new();
+        for _ in 0..count {
+            match rng.below(5) {
+                0 | 1 => {
+                    let run = rng.below(32);
+                    input.push(run as u8);
+                    input.extend((0..=run).map(|_| rng.next() as u8));
+                }
+                kind => {
+                    let near = rng.below(2) == 0;
+                    let high = if near { 0 } else { rng.below(3) };
+                    let length = if kind == 4 { 7 } else { 1 + rng.below(6) };
+                    input.push((length << 5 | high) as u8);
+                    if length == 7 {
+                        input.push(rng.next() as u8);
+                    }
+                    input.push(if near { rng.below(40) } else { rng.below(256) } as u8);
+                }
+            }
+        }
+        input
+    }
+
+    #[test]
+    fn quick_and_simple_agree() {
+        let mut rng = Rng(21);
+        let mut whole = 0;
+        for round in 0..6_000 {
+            let count = 1 + rng.below(60);
+            // A beginning that can be gone back to, most of the time.
+            let mut input = if round % 8 == 0 { Vec::new() } else { [31; 33].repeat(rng.below(60)) };
+            input.extend(instructions(&mut rng, count));
+            match rng.below(8) {
+                0 => input.truncate(rng.below(input.len())),
+                1 => *input.last_mut().unwrap() ^= 1 << rng.below(8),
+                _ => {}
+            }
+            let output = simple(&input);
+            let right = output.as_ref().map_or(500, Vec::len);
+            for len in [right, right + 1, right.saturating_sub(1), rng.below(500)] {
+                let expected = output.clone().filter(|output| output.len() == len);
+                whole += usize::from(expected.is_some());
+                assert_eq!(decompress(&input, len), expected);
+                let mut room = vec![7; len + 40];
+                assert_eq!(decompress_into(&input, &mut room[..len]), expected.is_some());
+                assert!(room[len..].iter().all(|byte| *byte == 7));
+                assert_eq!(in_pieces(&mut rng, &input, len), expected);
+            }
+        }
+        assert!(whole > 1500, "{whole}");
+    }
+
+    fn in_pieces(rng: &mut Rng, input: &[u8], len: usize) -> Option<Vec<u8>> {
+        let mut unpacker = Unpacker::new(input.len(), len)?;
+        let (mut start, mut end) = (0, 0);
+        while end < input.len() {
+            end = input.len().min(end + 1 + rng.below(100));
+            start += unpacker.take(&input[start..end])?;
+        }
+        unpacker.end().filter(|_| start == input.len())
+    }
 }

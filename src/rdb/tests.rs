@@ -68,11 +68,16 @@ struct Kept {
     entries: BTreeMap<(u64, Vec<u8>), (Value, Attributes)>,
     sizes: Vec<(u64, u64)>,
     notes: Vec<String>,
+    room: u64,
 }
 
 impl Sink for Kept {
     fn seed(&mut self) -> u64 {
         99
+    }
+
+    fn room(&self) -> u64 {
+        self.room
     }
 
     fn version(&mut self, version: u32) {
@@ -110,7 +115,7 @@ impl Sink for Kept {
 }
 
 fn load_in(chunk: usize, bytes: &[u8], verify: bool) -> Result<Kept, RdbError> {
-    let mut kept = Kept::default();
+    let mut kept = Kept { room: bytes.len() as u64, ..Kept::default() };
     let mut loader = Loader::new(LIMITS, verify);
     for piece in bytes.chunks(chunk) {
         let taken = loader.feed(piece, &mut kept)?;
@@ -582,6 +587,99 @@ fn strings_of_a_kind_are_tried_seldom() {
         let again = load(bytes).unwrap();
         for (place, (value, _)) in &kept.entries {
             assert_eq!(elements(&again.entries[place].0), elements(value));
+        }
+    }
+}
+
+/// Loads what a scout has gone over before, in pieces as it wants them; how many strings it has found.
+fn load_scouted(rng: &mut Rng, chunk: usize, bytes: &[u8]) -> (Result<Kept, RdbError>, usize) {
+    let mut kept = Kept { room: bytes.len() as u64, ..Kept::default() };
+    let (mut loader, mut scout) = (Loader::new(LIMITS, false), Scout::default());
+    let (mut start, mut end, mut found) = (0, 0, 0);
+    while start < bytes.len() {
+        end = bytes.len().min(end + chunk);
+        let (ahead, used) = scout.look(&bytes[start..end], rng.below(4) > 0);
+        found += ahead.count();
+        loader.expect(ahead);
+        // What is cut off at the end goes to the loader as well.
+        let next = if end == bytes.len() { end } else { start + used };
+        if let Err(error) = loader.feed(&bytes[start..next], &mut kept) {
+            return (Err(error), found);
+        }
+        start = next;
+    }
+    (loader.finish().map(|()| kept), found)
+}
+
+/// A snapshot with lists of compressed nodes, hashes, and strings of all lengths.
+fn varied_snapshot(rng: &mut Rng) -> Vec<u8> {
+    let mut kept = Kept::default();
+    for n in 0..6_u64 {
+        let mut list = List::new();
+        for _ in 0..rng.below(20_000) {
+            list.push_back(format!("{:016x}", rng.next()).as_bytes(), &LIMITS.list);
+        }
+        let text = |rng: &mut Rng, len: usize| (0..len).map(|_| b'a' + rng.below(3) as u8).collect::<Vec<_>>();
+        let string = text(rng, [10, 600, 70_000, 600_000, 1_500_000, 3_000_000][n as usize]);
+        let plain: Vec<u8> = (0..rng.below(2_500_000)).map(|_| rng.next() as u8).collect();
+        let mut hash = Hash::new();
+        for field in 0..rng.below(3000) {
+            let len = rng.below(1500);
+            hash.set(format!("f{field}").as_bytes(), &text(rng, len), FieldTtl::Clear, &LIMITS.hash);
+        }
+        let values =
+            [Value::List(Box::new(list)), Value::String(string), Value::String(plain), Value::Hash(Box::new(hash))];
+        for (kind, value) in values.into_iter().enumerate() {
+            let attributes = Attributes { expire_at_ms: (n == 3).then_some(1 << 45), ..Attributes::default() };
+            kept.entries.insert((n / 2, format!("{n} {kind}").into_bytes()), (value, attributes));
+        }
+    }
+    write(&kept, Format::V12, true, false)
+}
+
+/// However a snapshot is cut, and whatever a scout has found in it, it is the same.
+#[test]
+fn scouts_and_pieces_change_nothing() {
+    let mut rng = Rng(31);
+    let varied = varied_snapshot(&mut rng);
+    let whole = describe(&load(&varied).unwrap(), true);
+    for chunk in [1000, 16_384, 65_536, 65_536, 1 << 20, usize::MAX / 2] {
+        assert!(describe(&load_in(chunk, &varied, true).unwrap(), true) == whole, "{chunk}");
+        let (kept, found) = load_scouted(&mut rng, chunk, &varied);
+        assert!(describe(&kept.unwrap(), true) == whole, "{chunk}");
+        assert!(found > 50, "{chunk}: {found}");
+    }
+    for golden in &GOLDENS {
+        let whole = describe(&load(golden.dump).unwrap(), true);
+        for chunk in [1, 7, 300, 4096] {
+            assert_eq!(
+                describe(&load_scouted(&mut rng, chunk, golden.dump).0.unwrap(), true),
+                whole,
+                "{}",
+                golden.name
+            );
+        }
+    }
+}
+
+#[test]
+fn scouts_judge_nothing() {
+    let mut rng = Rng(32);
+    let varied = varied_snapshot(&mut rng);
+    let files = GOLDENS.iter().map(|golden| golden.dump).chain([&varied[..]]);
+    for file in files {
+        for _ in crate::types::tests::seeds(if file.len() > 1 << 20 { 10 } else { 100 }) {
+            let mut bytes = file.to_vec();
+            for _ in 0..1 + rng.below(3) {
+                let at = rng.below(bytes.len());
+                bytes[at] = rng.next() as u8;
+            }
+            let chunk = [1 + rng.below(900), 65_536][rng.below(2)].max(file.len() / 1000);
+            match (load_in(usize::MAX, &bytes, false), load_scouted(&mut rng, chunk, &bytes).0) {
+                (Ok(whole), Ok(scouted)) => assert!(describe(&whole, true) == describe(&scouted, true)),
+                (Err(whole), Err(scouted)) => assert_eq!(whole, scouted),
+                _ => panic!("a scout changed the outcome"),
+            }
         }
     }
 }

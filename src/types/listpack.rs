@@ -168,6 +168,33 @@ pub struct Listpack {
     buf: Buffer,
 }
 
+/// Strings of one length, each in an entry like the others.
+pub(super) struct Strings<'a> {
+    body: &'a [u8],
+    /// Length of an entry.
+    entry: usize,
+    /// Bytes before its string.
+    head: usize,
+    /// Length of the strings.
+    pub width: usize,
+}
+
+impl Strings<'_> {
+    /// Fills `out` with the strings: as many as it has room for, which must be there.
+    pub fn copy_to(&self, out: &mut [u8]) {
+        /// A copy of so many bytes, wanted or not, is an instruction or two, one of any other length a call.
+        const WIDE: usize = 32;
+        let mut from = self.head;
+        for at in (0..out.len()).step_by(self.width.max(1)) {
+            match (self.body.get(from..from + WIDE), out.get_mut(at..at + WIDE)) {
+                (Some(wide), Some(room)) if self.width <= WIDE => room.copy_from_slice(wide),
+                _ => out[at..at + self.width].copy_from_slice(&self.body[from..from + self.width]),
+            }
+            from += self.entry;
+        }
+    }
+}
+
 impl PartialEq for Listpack {
     fn eq(&self, other: &Self) -> bool {
         self.as_bytes() == other.as_bytes()
@@ -234,17 +261,17 @@ impl Listpack {
     }
 
     /// The elements, if all are strings of one length.
-    pub(super) fn strings_of_one_length(&self) -> Option<impl Iterator<Item = &[u8]> + Clone> {
+    pub(super) fn strings_of_one_length(&self) -> Option<Strings<'_>> {
         let Item::Bytes(first) = self.at(self.first()?) else {
             return None;
         };
         // An entry as long as the first one, with the same head, ends where the next one begins.
-        let (head, data) = (head_and_data(&self.buf, HEADER).0, first.len());
+        let (head, width) = (head_and_data(&self.buf, HEADER).0, first.len());
         let body = &self.buf[HEADER..self.end()];
-        let entries = body.chunks_exact(entry_end(body, 0));
+        let strings = Strings { body, entry: entry_end(body, 0), head, width };
+        let mut entries = body.chunks_exact(strings.entry);
         let alike = |entry: &[u8]| entry[0] == body[0] && (head == 1 || entry[..head] == body[..head]);
-        let all = entries.remainder().is_empty() && entries.clone().all(alike);
-        all.then(|| entries.map(move |entry| &entry[head..head + data]))
+        (entries.remainder().is_empty() && entries.all(alike)).then_some(strings)
     }
 
     /// Takes bytes from outside, after checking all of them.

@@ -70,9 +70,8 @@ fn divide(total: usize, width: usize) -> [usize; 3] {
 impl Uniform {
     /// The elements of a listpack, if they are as they must be.
     pub fn of(pack: &Listpack) -> Option<Uniform> {
-        if let Some(elements) = pack.strings_of_one_length() {
-            let width = elements.clone().next()?.len();
-            return Uniform::from_parts(pack, width, false, elements.map(Item::Bytes));
+        if let Some(strings) = pack.strings_of_one_length() {
+            return Uniform::from_elements(pack, strings.width, false, |all| strings.copy_to(all));
         }
         // Among random letters and digits there is a number now and then: the others are not to suffer from it.
         let items = pack.iter().map(|(_, item)| item);
@@ -81,21 +80,20 @@ impl Uniform {
         if !smaller || items.clone().any(|item| item.len() != width) {
             return None;
         }
-        Uniform::from_parts(pack, width, true, items)
+        Uniform::from_elements(pack, width, true, |all| {
+            let (places, mut digits) = (all.chunks_exact_mut(width), IntBuf::new());
+            places.zip(items).for_each(|(place, item)| place.copy_from_slice(item.bytes(&mut digits)));
+        })
     }
 
-    fn from_parts<'a>(
-        pack: &Listpack,
-        width: usize,
-        numbers: bool,
-        items: impl Iterator<Item = Item<'a>>,
-    ) -> Option<Uniform> {
+    /// `fill` writes all elements, one behind the other.
+    fn from_elements(pack: &Listpack, width: usize, numbers: bool, fill: impl FnOnce(&mut [u8])) -> Option<Uniform> {
         if width == 0 {
             return None;
         }
         let (count, pack_len) = (u16::try_from(pack.count()).ok()?, u32::try_from(pack.byte_len()).ok()?);
-        let (mut all, mut digits) = (Vec::with_capacity(usize::from(count) * width), IntBuf::new());
-        items.for_each(|item| all.extend_from_slice(item.bytes(&mut digits)));
+        let mut all = vec![0; usize::from(count) * width];
+        fill(&mut all);
         let mut rest = &all[..];
         let parts =
             divide(all.len(), width).map(|part| rest.split_off(..part).filter(|it| !it.is_empty()).map(ThinBytes::new));
