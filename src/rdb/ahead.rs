@@ -79,8 +79,8 @@ impl Known {
     }
 }
 
-/// An item of which fewer bytes than this are there comes again as a whole: whoever takes it need not keep its
-/// beginning.
+/// An item, or a part of one that repeats, of which fewer bytes than this are there comes again as a whole: whoever
+/// takes it need not keep its beginning.
 const BEGUN: usize = 8 * 1024;
 
 /// Goes over the bytes of a file that may begin with a snapshot.
@@ -155,7 +155,7 @@ impl Scout {
         if begins && scan.at() < BEGUN {
             return Some((0, false));
         }
-        let used = scan.forget();
+        let used = scan.forget(rest.len(), BEGUN);
         self.scan = Some(scan);
         Some((used, false))
     }

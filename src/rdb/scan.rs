@@ -38,13 +38,15 @@ pub(super) struct Scan {
     each: &'static [Unit],
     each_done: usize,
     left: Option<u64>,
+    /// Where the repetition begins that is being walked over, unless that has been forgotten.
+    each_at: Option<usize>,
 }
 
 impl Scan {
     /// Begins an item with its first byte.
     pub fn new(first: u8, dialect: Dialect) -> Result<Scan> {
         let (head, each) = shape(first, dialect)?;
-        Ok(Scan { at: 1, head, head_done: 0, each, each_done: 0, left: None })
+        Ok(Scan { at: 1, head, head_done: 0, each, each_done: 0, left: None, each_at: None })
     }
 
     /// How far the item has been walked.
@@ -52,9 +54,14 @@ impl Scan {
         self.at
     }
 
-    /// Forgets the bytes that have been walked over, which need not come again; how many they are, perhaps more than
-    /// there have been.
-    pub fn forget(&mut self) -> usize {
+    /// Forgets bytes that have been walked over, of the `there` ones that there are or beyond them; how many. They need
+    /// not come again. A repetition that is cut off does, from its beginning, if fewer bytes than `keep` have been
+    /// walked over in it.
+    pub fn forget(&mut self, there: usize, keep: usize) -> usize {
+        if let Some(begun) = self.each_at.filter(|begun| self.at <= there && self.at - begun < keep) {
+            (self.at, self.each_done) = (begun, 0);
+        }
+        self.each_at = (self.left.is_some() && self.each_done == 0).then_some(0);
         std::mem::take(&mut self.at)
     }
 
@@ -85,6 +92,7 @@ impl Scan {
             let Some(count) = complete(reader.number())? else { return Ok(None) };
             self.left = Some(count);
             self.at += reader.at();
+            self.each_at = Some(self.at);
         }
         while self.left.is_some_and(|left| left > 0) {
             match self.step(self.each[self.each_done], bytes, &mut pass)? {
@@ -93,7 +101,7 @@ impl Scan {
                 Step::Next => self.each_done += 1,
             }
             if self.each_done == self.each.len() {
-                self.each_done = 0;
+                (self.each_done, self.each_at) = (0, Some(self.at));
                 self.left = self.left.map(|left| left - 1);
             }
         }

@@ -598,7 +598,7 @@ fn load_scouted(rng: &mut Rng, chunk: usize, bytes: &[u8]) -> (Result<Kept, RdbE
     let (mut start, mut end, mut found) = (0, 0, 0);
     while start < bytes.len() {
         end = bytes.len().min(end + chunk);
-        let (ahead, used) = scout.look(&bytes[start..end], rng.below(4) > 0);
+        let (ahead, used) = scout.look(&bytes[start..end], start == 0 || rng.below(4) > 0);
         found += ahead.count();
         loader.expect(ahead);
         // What is cut off at the end goes to the loader as well.
@@ -624,7 +624,7 @@ fn varied_snapshot(rng: &mut Rng) -> Vec<u8> {
         let plain: Vec<u8> = (0..rng.below(2_500_000)).map(|_| rng.next() as u8).collect();
         let mut hash = Hash::new();
         for field in 0..rng.below(3000) {
-            let len = rng.below(1500);
+            let len = rng.below(if field % 1000 == 7 { 900_000 } else { 1500 });
             hash.set(format!("f{field}").as_bytes(), &text(rng, len), FieldTtl::Clear, &LIMITS.hash);
         }
         let values =
