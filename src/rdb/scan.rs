@@ -110,6 +110,10 @@ impl Scan {
 
     #[inline]
     fn step(&mut self, unit: Unit, bytes: &[u8], pass: &mut impl FnMut(TextHead, usize) -> bool) -> Result<Step> {
+        if let Some(end) = short_end(unit, bytes, self.at) {
+            self.at = end;
+            return Ok(Step::Next);
+        }
         let mut reader = Reader::new(bytes.get(self.at..).unwrap_or_default());
         let Some((body, step)) = complete(measure(unit, &mut reader))? else { return Ok(Step::Stop) };
         if !pass(body, self.at + reader.at()) {
@@ -118,6 +122,18 @@ impl Scan {
         self.at += reader.at() + body.len;
         Ok(step)
     }
+}
+
+/// Where a unit ends, if it is one of those that there are millions of, and is all there: a short string as it is, or
+/// some bytes.
+#[inline]
+fn short_end(unit: Unit, bytes: &[u8], at: usize) -> Option<usize> {
+    let end = match unit {
+        Str => at + 1 + usize::from(*bytes.get(at).filter(|first| **first < 0x40)?),
+        Bytes(len) => at + len,
+        Len | Score | Module => return None,
+    };
+    (end <= bytes.len()).then_some(end)
 }
 
 enum Step {
