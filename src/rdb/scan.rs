@@ -129,7 +129,11 @@ impl Scan {
 #[inline]
 fn short_end(unit: Unit, bytes: &[u8], at: usize) -> Option<usize> {
     let end = match unit {
-        Str => at + 1 + usize::from(*bytes.get(at).filter(|first| **first < 0x40)?),
+        Str => match *bytes.get(at..)? {
+            [len @ ..0x40, ..] => at + 1 + usize::from(len),
+            [high @ 0x40..0x80, low, ..] => at + 2 + (usize::from(high & 0x3F) << 8 | usize::from(low)),
+            _ => return None,
+        },
         Bytes(len) => at + len,
         Len | Score | Module => return None,
     };

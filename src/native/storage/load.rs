@@ -1,8 +1,9 @@
 //! What is read at start: the log by its manifest, or the last snapshot.
 //!
 //! A thread of its own reads the files ([`super::pieces`]); they pass a [`Checker`], and the engine takes them in
-//! pieces between batches, while clients are served with -LOADING. What is damaged is [`super::mend`]'s. Also the change from an old log of one file to Redis 7's layout. Redis'
-//! counterparts: `loadDataFromDisk`, `loadAppendOnlyFiles`, `aofUpgradePrepare`.
+//! pieces between batches, while clients are served with -LOADING. What is damaged is [`super::mend`]'s. Also the
+//! change from an old log of one file to Redis 7's layout. Redis' counterparts: `loadDataFromDisk`,
+//! `loadAppendOnlyFiles`, `aofUpgradePrepare`.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
