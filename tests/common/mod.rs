@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use haversack::engine::Engine;
@@ -28,7 +29,9 @@ pub fn free_port() -> u16 {
 
 /// A folder of its own below the build folder, emptied.
 pub fn fresh_folder(name: &str) -> PathBuf {
-    let unique = format!("{name}-{}-{}", std::process::id(), free_port());
+    // Not numbered by a free port: one that is free again would give a folder that somebody still uses.
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let unique = format!("{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(unique);
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).expect("a folder below the build folder");
