@@ -1,7 +1,8 @@
 //! Opening: takes the database over, verifies the chain, loads it, and cuts off what does not hold.
 //!
-//! A torn last record is cut, with its transaction, before anything is written behind it. A bad record with
-//! others behind it goes to quarantine with all of them, or stops the opening: the caller has said which.
+//! A last record that is cut short is cut off, with its transaction, before anything is written behind it. Any other
+//! bad record goes to quarantine with all behind it, or stops the opening: the caller has said which. The same if
+//! the log is shorter than it was.
 //! A base that cannot be read, or a format of a later version, always stops it, with storage untouched.
 //! Redis' counterpart: `loadDataFromDisk`.
 
@@ -20,8 +21,8 @@ use super::clock::{self, Slices};
 use super::failure::{Failure, FailureKind};
 use super::home::Home;
 use super::idb::{self, Durability};
-use super::record::{Chain, Fault, Manifest, ManifestFault};
-use super::store::{MANIFEST, OWNER, RESTED, Store, ended};
+use super::record::{self, Chain, Fault, Manifest, ManifestFault};
+use super::store::{END, MANIFEST, OWNER, RESTED, Store, ended};
 
 /// Records of the log, and parts of the base, on their way at once: all of them take memory, and parts are large.
 const BATCH: u32 = 32;
@@ -29,6 +30,9 @@ const BATCH_OF_PARTS: u32 = 4;
 
 /// The engine loads so many bytes between two looks at the clock.
 const STEP_BYTES: usize = 32 << 10;
+
+/// Counts are below this one.
+const MOST: f64 = 9e15;
 
 /// Marks of so many earlier owners are kept.
 const ENDED_KEPT: u64 = 8;
@@ -128,7 +132,7 @@ fn used_memory() -> usize {
 }
 
 async fn load(database: &IdbDatabase, name: String, options: &Options) -> Result<Rc<Home>, Failure> {
-    let (manifest, was_at_rest) = take_over(database).await?;
+    let (manifest, was_at_rest, end) = take_over(database).await?;
     if !was_at_rest && idb::is_leveldb() {
         settle_after_crash(database).await;
     }
@@ -136,9 +140,9 @@ async fn load(database: &IdbDatabase, name: String, options: &Options) -> Result
     engine.begin_load(clock::now(), 0);
     load_base(database, &manifest, &mut engine).await?;
     let mut log = Log { database, engine, chain: Chain::incr(&manifest), run: Vec::new(), report: None };
-    log.load(options.damage).await?;
+    log.load(options.damage, end).await?;
     let Log { mut engine, chain, report, .. } = log;
-    clean_up(database, &manifest).await?;
+    clean_up(database, &manifest, chain.sequence).await?;
     let now = clock::now();
     engine.end_load(now);
     engine.set_log_enabled(true);
@@ -162,13 +166,14 @@ async fn load(database: &IdbDatabase, name: String, options: &Options) -> Result
 }
 
 /// Reads the manifest, makes a new one if the database is new, and puts our number into it.
-/// Also tells whether nothing was being stored when its last owner went.
-async fn take_over(database: &IdbDatabase) -> Result<(Manifest, bool), Failure> {
+/// Also tells whether nothing was being stored when its last owner went, and where the log ended then.
+async fn take_over(database: &IdbDatabase) -> Result<(Manifest, bool, u64), Failure> {
     let transaction = idb::write(database, &[idb::META, idb::BASE, idb::INCR], Durability::Strict)?;
     let end = idb::end(&transaction);
     let meta = idb::store(&transaction, idb::META)?;
     let stored = idb::result(&meta.get(&MANIFEST.into())?).await?;
-    let owner = idb::result(&meta.get(&OWNER.into())?).await?.as_f64().unwrap_or(0.0);
+    let owner = count(&idb::result(&meta.get(&OWNER.into())?).await?).unwrap_or(0);
+    let log_end = count(&idb::result(&meta.get(&END.into())?).await?).unwrap_or(0);
     let rested = idb::result(&meta.get(&RESTED.into())?).await?;
     let was_at_rest = stored.is_undefined() || !rested.is_undefined();
     let mut manifest = if stored.is_undefined() {
@@ -182,22 +187,32 @@ async fn take_over(database: &IdbDatabase) -> Result<(Manifest, bool), Failure> 
         fresh
     } else {
         Manifest::from_bytes(&idb::bytes(&stored)).map_err(|fault| match fault {
-            ManifestFault::Newer { format } => newer(format),
+            ManifestFault::Newer { format } => newer("its manifest", format),
             ManifestFault::Damaged => damaged("its manifest is not what was written"),
         })?
     };
-    manifest.epoch = owner as u64 + 1;
+    // Whatever has become of the owner's number, ours is one that nobody had: theirs cannot be stored under any more.
+    let marks = IdbKeyRange::bound(&ended(0), &ended(MOST as u64))?;
+    let marks: Array = idb::result(&meta.get_all_keys_with_key(&marks)?).await?.unchecked_into();
+    let ended_last = marks.iter().last().and_then(|mark| count(&mark.unchecked_into::<Array>().get(1))).unwrap_or(0);
+    let owner = owner.max(manifest.epoch).max(ended_last);
+    manifest.epoch = owner + 1;
     meta.put_with_key(&(manifest.epoch as f64).into(), &OWNER.into())?;
     meta.delete(&RESTED.into())?;
     // The owner before, should it still be there after all, fails from here on; those long before it are gone.
-    let long_gone = IdbKeyRange::bound(&ended(0), &ended((owner as u64).saturating_sub(ENDED_KEPT)))?;
+    let long_gone = IdbKeyRange::bound(&ended(0), &ended(owner.saturating_sub(ENDED_KEPT)))?;
     meta.delete(&long_gone)?;
-    if owner > 0.0 {
-        meta.put_with_key(&JsValue::TRUE, &ended(owner as u64))?;
+    if owner > 0 {
+        meta.put_with_key(&JsValue::TRUE, &ended(owner))?;
     }
     idb::commit(&transaction)?;
     end.await?;
-    Ok((manifest, was_at_rest))
+    Ok((manifest, was_at_rest, log_end))
+}
+
+/// A stored count; `None` if it is none.
+fn count(value: &JsValue) -> Option<u64> {
+    value.as_f64().filter(|number| (0.0..MOST).contains(number) && number.fract() == 0.0).map(|number| number as u64)
 }
 
 /// Makes LevelDB, on which Chromium's IndexedDB lies, begin a new log file; its memory table is that large.
@@ -230,13 +245,21 @@ async fn settle_after_crash(database: &IdbDatabase) {
     }
 }
 
-fn newer(format: u16) -> Failure {
-    let text = format!("a later version of Haversack wrote this database (format {format}): update this page");
+fn newer(what: &str, format: u16) -> Failure {
+    let text =
+        format!("a later version of Haversack wrote this database ({what} has format {format}): update this page");
     Failure::new(FailureKind::Newer, text)
 }
 
 fn damaged(what: &str) -> Failure {
-    Failure::new(FailureKind::Damaged, format!("the database is damaged: {what}; nothing was changed"))
+    let advice = "nothing was changed; import an export of it into another database, or delete this one to begin anew";
+    Failure::new(FailureKind::Damaged, format!("the database is damaged: {what}; {advice}"))
+}
+
+/// Damage behind which there is nothing to lose but what it has spoilt already.
+fn refused(what: &str) -> Failure {
+    let advice = "nothing was changed; opened with damaged: \"quarantine\", what is good before it is loaded";
+    Failure::new(FailureKind::Damaged, format!("the database is damaged: {what}; {advice}"))
 }
 
 /// Loads the snapshot that the log builds upon.
@@ -256,9 +279,13 @@ async fn load_base(database: &IdbDatabase, manifest: &Manifest, engine: &mut Eng
             let Some((generation, part)) = idb::split_key(&key) else {
                 return Err(damaged("a key of its base is none"));
             };
-            let record = idb::bytes(&record.await?);
+            let record = record.await.map_err(|failure| match failure.kind {
+                FailureKind::Other => damaged(&format!("part {part} of its base: {}", failure.reason)),
+                _ => failure,
+            })?;
+            let record = idb::bytes(&record);
             let payload = chain.verify(generation, part, &record).map_err(|fault| match fault {
-                Fault::Newer { format } => newer(format),
+                Fault::Newer { format } => newer(&format!("part {part} of its base"), format),
                 fault => damaged(&format!("part {part} of its base: {fault}")),
             })?;
             for step in payload.chunks(STEP_BYTES) {
@@ -306,7 +333,7 @@ struct Log<'d> {
 }
 
 impl Log<'_> {
-    async fn load(&mut self, damage: Damage) -> Result<(), Failure> {
+    async fn load(&mut self, damage: Damage, end: u64) -> Result<(), Failure> {
         let mut range = idb::from_generation(self.chain.generation)?;
         let mut slices = Slices::new();
         self.engine.begin_file(LoadKind::Log);
@@ -315,10 +342,29 @@ impl Log<'_> {
             let Some((last, _)) = records.last() else { break };
             range = idb::from_key(last, true)?;
             for (key, record) in records {
-                if let Err(fault) = self.take(&key, &idb::bytes(&record.await?), &mut slices).await? {
-                    return self.cut(&key, &fault, damage).await;
+                let (record, verdict) = match record.await {
+                    Ok(record) => {
+                        let record = idb::bytes(&record);
+                        let verdict = self.take(&key, &record, &mut slices).await?;
+                        (record, verdict)
+                    }
+                    Err(failure) if failure.kind == FailureKind::Other => {
+                        (Vec::new(), Err(Fault::Unreadable { reason: failure.reason }))
+                    }
+                    Err(failure) => return Err(failure),
+                };
+                if let Err(fault) = verdict {
+                    return self.cut(&key, &record, &fault, damage).await;
                 }
             }
+        }
+        if self.chain.sequence < end {
+            let text =
+                format!("the log ends before record {}, records up to {} are missing", self.chain.sequence, end - 1);
+            if damage == Damage::Refuse {
+                return Err(refused(&text));
+            }
+            self.report = Some(text);
         }
         self.end_run().await
     }
@@ -329,7 +375,9 @@ impl Log<'_> {
         let before = self.chain.clone();
         let payload = match self.chain.verify(generation, sequence, record) {
             Ok(payload) => payload,
-            Err(Fault::Newer { format }) => return Err(newer(format)),
+            Err(Fault::Newer { format }) => {
+                return Err(newer(&format!("record {} of its log", before.sequence), format));
+            }
             Err(fault) => return Ok(Err(fault)),
         };
         if generation != before.generation && !self.run.is_empty() {
@@ -345,38 +393,55 @@ impl Log<'_> {
         Ok(Ok(()))
     }
 
-    /// Ends at a record that does not hold: what comes from there on is put aside, or cut if it is the last.
-    async fn cut(&mut self, key: &JsValue, fault: &Fault, damage: Damage) -> Result<(), Failure> {
+    /// Ends at a record that does not hold: what comes from there on is put aside, if that is wanted; the last one
+    /// is, too, if it was only stored in part.
+    async fn cut(&mut self, key: &JsValue, record: &[u8], fault: &Fault, damage: Damage) -> Result<(), Failure> {
         let from = idb::from_key(key, false)?;
         let count = {
             let transaction = idb::read(self.database, &[idb::INCR])?;
             idb::result(&idb::store(&transaction, idb::INCR)?.count_with_key(&from)?).await?.as_f64().unwrap_or(0.0)
         };
         let place = format!("record {} of the log: {fault}", self.chain.sequence);
-        let is_torn = count <= 1.0 && !matches!(fault, Fault::Gap { .. });
+        let is_torn = count <= 1.0 && record::is_cut_short(record);
         if !is_torn && damage == Damage::Refuse {
-            return Err(damaged(&format!("{place}; {count} records from there on are not usable")));
+            return Err(refused(&format!("{place}; {count} records from there on are not usable")));
         }
         let report = match is_torn {
-            true => format!("the last record was torn and has been cut off ({place})"),
+            true => format!("the last record was torn and has been cut off, into quarantine ({place})"),
             false => format!("{count} records were put into quarantine, from {place}"),
         };
-        let transaction = idb::write(self.database, &[idb::INCR, idb::QUARANTINE], Durability::Strict)?;
+        let aside = self.readable(&from).await?;
+        let transaction = idb::write(self.database, &[idb::META, idb::INCR, idb::QUARANTINE], Durability::Strict)?;
         let end = idb::end(&transaction);
-        let incr = idb::store(&transaction, idb::INCR)?;
-        if !is_torn {
-            let keys: Array = idb::result(&incr.get_all_keys_with_key(&from)?).await?.unchecked_into();
-            let quarantine = idb::store(&transaction, idb::QUARANTINE)?;
-            for key in keys.iter() {
-                let value = idb::result(&incr.get(&key)?).await?;
-                quarantine.put_with_key(&value, &key)?;
-            }
+        let quarantine = idb::store(&transaction, idb::QUARANTINE)?;
+        for (key, value) in &aside {
+            quarantine.put_with_key(value, key)?;
         }
+        let incr = idb::store(&transaction, idb::INCR)?;
         incr.delete(&from)?;
+        idb::store(&transaction, idb::META)?.delete(&END.into())?;
         idb::commit(&transaction)?;
         end.await?;
         self.report = Some(report);
         self.end_run().await
+    }
+
+    /// The records of a range, but for those that the browser itself cannot read any more.
+    async fn readable(&self, range: &JsValue) -> Result<Vec<(JsValue, JsValue)>, Failure> {
+        let transaction = idb::read(self.database, &[idb::INCR])?;
+        let keys = idb::result(&idb::store(&transaction, idb::INCR)?.get_all_keys_with_key(range)?).await?;
+        let keys: Array = keys.unchecked_into();
+        let mut found = Vec::new();
+        for key in keys.iter() {
+            // One that fails takes its transaction with it.
+            let transaction = idb::read(self.database, &[idb::INCR])?;
+            match idb::result(&idb::store(&transaction, idb::INCR)?.get(&key)?).await {
+                Ok(value) => found.push((key, value)),
+                Err(failure) if failure.kind == FailureKind::Other => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(found)
     }
 
     /// The log ends here. If it ends within a unit, the unit is cut off too.
@@ -391,8 +456,9 @@ impl Log<'_> {
         let Some(at) = self.run.iter().rposition(|place| place.before.offset <= valid) else { return Ok(()) };
         let Place { generation, sequence, before } = &self.run[at];
         let cut = self.chain.offset - valid;
-        let transaction = idb::write(self.database, &[idb::INCR], Durability::Strict)?;
+        let transaction = idb::write(self.database, &[idb::META, idb::INCR], Durability::Strict)?;
         let end = idb::end(&transaction);
+        idb::store(&transaction, idb::META)?.delete(&END.into())?;
         let incr = idb::store(&transaction, idb::INCR)?;
         let key = idb::key(*generation, *sequence);
         let record = idb::bytes(&idb::result(&incr.get(&key)?).await?);
@@ -415,10 +481,11 @@ impl Log<'_> {
     }
 }
 
-/// Deletes what rewrites have left behind that ended halfway.
-async fn clean_up(database: &IdbDatabase, manifest: &Manifest) -> Result<(), Failure> {
-    let transaction = idb::write(database, &[idb::BASE, idb::INCR], Durability::Relaxed)?;
+/// Deletes what rewrites have left behind that ended halfway, and says where the log ends.
+async fn clean_up(database: &IdbDatabase, manifest: &Manifest, log_end: u64) -> Result<(), Failure> {
+    let transaction = idb::write(database, &[idb::META, idb::BASE, idb::INCR], Durability::Relaxed)?;
     let end = idb::end(&transaction);
+    idb::store(&transaction, idb::META)?.put_with_key(&(log_end as f64).into(), &END.into())?;
     let before = idb::before_generation(manifest.generation)?;
     let base = idb::store(&transaction, idb::BASE)?;
     base.delete(&before)?;

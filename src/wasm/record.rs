@@ -70,6 +70,11 @@ pub enum Fault {
     Chain,
     /// Its payload is not what was written.
     Payload,
+    /// The browser cannot read it.
+    Unreadable {
+        /// In its words.
+        reason: String,
+    },
 }
 
 impl std::fmt::Display for Fault {
@@ -80,6 +85,7 @@ impl std::fmt::Display for Fault {
             Fault::Gap { expected, found } => write!(f, "record {expected} is missing, {found} comes instead"),
             Fault::Chain => write!(f, "it does not continue the record before it"),
             Fault::Payload => write!(f, "its checksum does not fit its bytes"),
+            Fault::Unreadable { reason } => write!(f, "the browser cannot read it ({reason})"),
         }
     }
 }
@@ -199,6 +205,17 @@ pub fn parse(record: &[u8]) -> Result<(Header, usize), Fault> {
     match postcard::take_from_bytes::<Header>(text) {
         Ok((header, [])) => Ok((header, body)),
         _ => Err(Fault::Foreign),
+    }
+}
+
+/// Whether a record is less than the beginning of what was written: the only thing that storing in part leaves.
+pub fn is_cut_short(record: &[u8]) -> bool {
+    let Some(fixed) = record.get(..8) else { return CHUNK_MAGIC.starts_with(&record[..record.len().min(4)]) };
+    match parse(record) {
+        Ok((header, body)) => ((record.len() - body) as u64) < header.length,
+        Err(_) => {
+            fixed.starts_with(CHUNK_MAGIC) && record.len() < 8 + usize::from(u16::from_le_bytes([fixed[6], fixed[7]]))
+        }
     }
 }
 
@@ -347,6 +364,20 @@ mod tests {
         for end in 0..records[0].len() {
             assert!(Chain::incr(&manifest).verify(1, 0, &records[0][..end]).is_err(), "cut at {end}");
         }
+    }
+
+    #[test]
+    fn what_is_cut_short_is_told_from_what_is_spoilt() {
+        let (_, records) = log(&[b"payload"]);
+        let record = &records[0];
+        assert!((0..record.len()).all(|end| is_cut_short(&record[..end])));
+        for bit in 0..record.len() * 8 {
+            let mut bad = record.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            // A length that is wrong looks like it; the two that are written are in the head and in the header.
+            assert!(!is_cut_short(&bad) || matches!(bit / 8, 6 | 7 | 12), "bit {bit}");
+        }
+        assert!(!is_cut_short(record) && !is_cut_short(b"something else"));
     }
 
     #[test]

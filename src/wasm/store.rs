@@ -403,12 +403,16 @@ impl Home {
         store.in_flight += 1;
         let durability = if strict { Durability::Strict } else { Durability::Relaxed };
         let epoch = store.epoch;
+        let log_end = JsValue::from(store.chain.sequence as f64);
         let begun = idb::write(&database, &[idb::META, idb::INCR], durability).and_then(|transaction| {
             let end = idb::end(&transaction);
             let meta = guard(&transaction, epoch)?;
             let incr = idb::store(&transaction, idb::INCR)?;
             for (key, record) in &puts {
                 incr.put_with_key(record, key)?;
+            }
+            if !puts.is_empty() {
+                meta.put_with_key(&log_end, &END.into())?;
             }
             match (rests, was_resting) {
                 (true, _) => drop(meta.put_with_key(&(epoch as f64).into(), &RESTED.into())?),
@@ -515,6 +519,9 @@ impl Home {
 pub const OWNER: &str = "owner";
 /// The key of the manifest.
 pub const MANIFEST: &str = "manifest";
+
+/// The key of the number that the log's next record will have: tells when the last ones are missing.
+pub const END: &str = "end";
 
 /// The key of the mark that nothing is being stored: the page was hidden or closed in good order.
 ///

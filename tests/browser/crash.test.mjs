@@ -1,6 +1,6 @@
 // The whole browser is killed while it writes: what was promised is there afterwards, and nothing is torn.
 import assert from "node:assert/strict";
-import { appendFileSync, readdirSync, readFileSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { call, launch, site } from "./browser.mjs";
@@ -141,4 +141,59 @@ test("a database that Chromium itself has lost is reported", async (t) => {
   ]);
   assert.equal(size, 0, "it was not damaged enough");
   assert.match(recovered, /the browser found its storage damaged and emptied this database/);
+});
+
+// Values above 64 KB lie in files of their own, which a power cut can take or cut short, though LevelDB knows of them.
+const filesOfValues = (place) =>
+  readdirSync(folder(place), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.parentPath.includes(".blob"))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort((a, b) => parseInt(a.split("/").at(-1), 16) - parseInt(b.split("/").at(-1), 16));
+
+test("a record that Chromium cannot read any more is named; the last one is cut off, others are put aside or refused", async (t) => {
+  const place = await site();
+  t.after(() => place.close());
+  const session = async (act) => {
+    const browser = await launch(place);
+    try {
+      return await act(await browser.open("?memory"));
+    } finally {
+      await browser.close();
+    }
+  };
+  const use = (page, damaged, keys) =>
+    page.evaluate(async ([damaged, keys]) => {
+      const { open } = await import("haversack");
+      try {
+        const db = await open("idb://values", { damaged });
+        const size = await db.call(["DBSIZE"]);
+        for (const key of keys) {
+          // Noise, because Chromium squeezes what it can.
+          const noise = new Uint8Array(200_000);
+          for (let at = 0; at < noise.length; at += 50_000) crypto.getRandomValues(noise.subarray(at, at + 50_000));
+          await db.call(["SET", key, noise]);
+          await db.flush();
+        }
+        const { recovered } = db.status();
+        await db.close();
+        return [size, recovered];
+      } catch (error) {
+        return [error.name, error.message];
+      }
+    }, [damaged, keys]);
+  await session((page) => use(page, "refuse", ["a", "b", "c", "d"]));
+  const files = filesOfValues(place);
+  assert.equal(files.length, 4, String(files));
+  rmSync(files[3]);
+  const [size, recovered] = await session((page) => use(page, "refuse", []));
+  assert.equal(size, 3);
+  assert.match(recovered, /the last record was torn and has been cut off.*record 3 of the log: the browser cannot read it \(NotReadableError/);
+  truncateSync(files[1], 1000);
+  const [name, message] = await session((page) => use(page, "refuse", []));
+  assert.equal(name, "DamagedDatabaseError");
+  assert.match(message, /record 1 of the log: the browser cannot read it .*; 2 records from there on/);
+  const [left, aside] = await session((page) => use(page, "quarantine", ["e"]));
+  assert.equal(left, 1);
+  assert.match(aside, /2 records were put into quarantine, from record 1 of the log/);
+  assert.deepEqual(await session((page) => use(page, "refuse", [])), [2, null]);
 });

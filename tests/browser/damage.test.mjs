@@ -60,7 +60,11 @@ async function spoil([store, count]) {
     "said twice": [[1, records[0]]],
     "no bytes": [[0, "text"]],
   };
-  if (store === "base") ways["last dropped"] = [[keys.length - 1, null]];
+  const last = keys.length - 1;
+  ways["last dropped"] = [[last, null]];
+  ways["last flipped"] = [[last, flip(-5)(records[last])]];
+  ways["last zeroed behind"] = [[last, records[last].map((byte, i) => (i * 2 < records[last].length ? byte : 0))]];
+  ways["all dropped"] = keys.map((_, i) => [i, null]);
   const results = {};
   for (const [way, changes] of Object.entries(ways)) {
     await within(name, (of) => changes.forEach(([i, record]) => (record === null ? of(store).delete(keys[i]) : of(store).put(record, keys[i]))));
@@ -87,6 +91,73 @@ for (const [store, count] of [["incr", 4], ["base", 4]]) {
     assert.equal(got.size, count);
   });
 }
+
+test("without `refuse`, what is spoilt at the end is put aside and told, and what is missing is told", async () => {
+  const page = await browser.open("?memory");
+  const got = await page.evaluate(async () => {
+    const { open } = await import("haversack");
+    const promised = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+    const change = async (name, act) => {
+      const database = await promised(indexedDB.open(`haversack:${name}`));
+      const transaction = database.transaction(["incr", "quarantine"], "readwrite");
+      const result = await act(transaction.objectStore("incr"), transaction.objectStore("quarantine"));
+      database.close();
+      return result;
+    };
+    const results = {};
+    for (const [name, spoil] of Object.entries({
+      flipped: async (incr) => {
+        const record = await promised(incr.get([1, 2]));
+        record[record.length - 5] ^= 1;
+        return promised(incr.put(record, [1, 2]));
+      },
+      dropped: (incr) => promised(incr.delete([1, 2])),
+    })) {
+      const db = await open(`idb://end-${name}`, { appendfsync: "always" });
+      for (const key of "abc") await db.call(["SET", key, "1"]);
+      await db.close();
+      await change(`end-${name}`, spoil);
+      const seen = [];
+      for (const key of "de") {
+        const again = await open(`idb://end-${name}`);
+        seen.push(await again.call(["DBSIZE"]), again.status().recovered);
+        await again.call(["SET", key, "1"]);
+        await again.close();
+      }
+      results[name] = [...seen, await change(`end-${name}`, (_, aside) => promised(aside.getAllKeys()))];
+    }
+    return results;
+  });
+  const { flipped, dropped } = got;
+  assert.match(flipped.splice(1, 1)[0], /1 records were put into quarantine, from record 2 of the log: its checksum/);
+  assert.match(dropped.splice(1, 1)[0], /the log ends before record 2, records up to 2 are missing/);
+  assert.deepEqual(got, { flipped: [2, 3, null, [[1, 2]]], dropped: [2, 3, null, []] });
+});
+
+test("whatever stands where the owner's number was, the next owner can store", async () => {
+  const page = await browser.open("?memory");
+  const got = await page.evaluate(async () => {
+    const { open } = await import("haversack");
+    const ended = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+    const results = [];
+    for (const owner of [undefined, null, "text", 0, 1, 1.5, -1, NaN, Infinity, 1e300]) {
+      for (let visit = 0; visit < 3; visit += 1) {
+        const db = await open("idb://owner", { damaged: "refuse", appendfsync: "always" });
+        await db.call(["INCR", "visits"]);
+        await db.close();
+      }
+      const database = await ended(indexedDB.open("haversack:owner"));
+      const meta = database.transaction("meta", "readwrite").objectStore("meta");
+      await ended(owner === undefined ? meta.delete("owner") : meta.put(owner, "owner"));
+      database.close();
+      const db = await open("idb://owner", { damaged: "refuse", appendfsync: "always" });
+      results.push(await db.call(["INCR", "visits"]).catch((error) => `${owner}: ${error.message}`));
+      await db.close();
+    }
+    return results;
+  });
+  assert.deepEqual(got, [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]);
+});
 
 test("onstatus tells when something is not stored yet, when it is, and when storing fails", async () => {
   const page = await browser.open("?memory");

@@ -18,7 +18,7 @@ export interface OpenOptions {
    */
   appendfsync?: Fsync;
   /**
-   * What to do when the stored log is damaged before its end: `quarantine` (the default) puts everything from there on aside,
+   * What to do when the stored log is damaged, or shorter than it was: `quarantine` (the default) puts everything from there on aside,
    * opens with what is good and says so in `status().recovered`; `refuse` rejects and changes nothing.
    */
   damaged?: "quarantine" | "refuse";
