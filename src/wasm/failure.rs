@@ -71,6 +71,12 @@ impl From<Option<DomException>> for Failure {
             "ConstraintError" => {
                 return Failure::new(FailureKind::Lost, "another page has taken the database over");
             }
+            // Nobody has made it, or another program has: all four come with the database.
+            "NotFoundError" => {
+                let text =
+                    "the database is damaged: an object store is missing; nothing was changed; delete it to begin anew";
+                return Failure::new(FailureKind::Damaged, text);
+            }
             _ => FailureKind::Other,
         };
         Failure::new(kind, format!("{}: {}", error.name(), error.message()))
