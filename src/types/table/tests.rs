@@ -183,6 +183,34 @@ fn grows_and_shrinks<N: Number>(growing: f64, shrinking: f64) {
     assert!(table.table_bytes() < 500);
 }
 
+/// Entries in the first two lines of their buckets are nearly all there are, and `approach` comes to them in two steps.
+#[test]
+fn nearly_every_entry_is_found_in_two_steps() {
+    two_steps::<u64>();
+    two_steps::<[u8; 6]>();
+}
+
+fn two_steps<N: Number>() {
+    const COUNT: u64 = 30_000;
+    let mut table = Table::new();
+    (0..COUNT).for_each(|n| insert::<N>(&mut table, n));
+    let (mut first, mut second) = (0, 0);
+    for n in (0..COUNT).map(N::of) {
+        let seen = |below| {
+            let mut seen = false;
+            let further = table.approach(mix(&n), below, |entry| seen |= *entry == n);
+            (seen, further)
+        };
+        let (found, further) = seen(false);
+        assert!(!(found && further), "what is there is not looked for further down");
+        first += u64::from(found);
+        second += u64::from(further && seen(true).0);
+    }
+    assert!(first < COUNT * 9 / 10, "{first}: the second step has something to do");
+    assert!(first + second > COUNT * 95 / 100, "{first} and {second} of {COUNT}");
+    assert!(!Table::<N>::new().approach(1, false, |_| unreachable!("there is nothing")));
+}
+
 #[test]
 fn scan_of_a_table_at_rest_visits_each_entry_once() {
     let mut table = Table::<u64>::new();
