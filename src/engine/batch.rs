@@ -14,6 +14,7 @@ use std::ops::Range;
 use crate::resp::Args;
 use crate::resp::args::Span;
 use crate::resp::decode::usual_command;
+use crate::types::sought::Sought;
 use crate::types::table::{Table, hash_bytes};
 
 use super::client::ClientId;
@@ -42,8 +43,6 @@ struct Request {
     row: Option<(&'static Spec, u16)>,
     /// Where the hashes of its keys are in `hashed`.
     hashed: (u32, u32),
-    /// The hash of the element of a large collection that it looks at.
-    element: Option<u64>,
 }
 
 impl Request {
@@ -58,8 +57,6 @@ impl Request {
 struct Hashed {
     /// Which of the spans it is.
     span: u32,
-    /// It is not in the first line of its bucket, and the next one has been asked for.
-    below: bool,
     hash: u64,
 }
 
@@ -166,6 +163,16 @@ impl Parsed {
 /// Requests, the bytes they were read from and the keys they are about.
 type Stretch<'a> = (Range<usize>, &'a [u8], &'a Table<Entry>);
 
+/// Takes each of these a step further, then each of those that are not there yet another one, until all are: a step
+/// waits for the memory that the one before has asked for.
+#[inline]
+fn in_steps<T>(mut all: Vec<T>, step: impl Fn(T) -> Option<T>) {
+    while !all.is_empty() {
+        // In place, without another allocation.
+        all = all.into_iter().filter_map(&step).collect();
+    }
+}
+
 /// A request that is to run now.
 pub(super) struct Next<'a> {
     /// Its arguments.
@@ -235,7 +242,7 @@ impl Batch {
             let command = if renamed { None } else { table.find(args.at(0)) };
             let row = command.map(|command| (table.row(command), command));
             let spans = (first as u32, self.spans.len() as u32);
-            self.requests.push(Request { spans, end, row, hashed: (0, 0), element: None });
+            self.requests.push(Request { spans, end, row, hashed: (0, 0) });
             at = end;
         }
     }
@@ -248,7 +255,7 @@ impl Batch {
             let Some((key, step)) = request.row.and_then(|(spec, _)| spec.key_steps()) else { continue };
             let mut hash = |span: u32| {
                 let Span { start, end } = self.spans[span as usize];
-                self.hashed.push(Hashed { span, below: false, hash: hash_bytes(seed, &bytes[start..end]) });
+                self.hashed.push(Hashed { span, hash: hash_bytes(seed, &bytes[start..end]) });
             };
             let (key_at, end) = (request.spans.0 + key, request.spans.1);
             // Of a request of many keys the first are enough to have something to go on with.
@@ -267,101 +274,44 @@ impl Batch {
         self.fetch_all(|| std::iter::once((requests.clone(), bytes, table)))
     }
 
-    /// Asks for the memory that all these requests will look at, a step for all of them before the next. How many keys it
-    /// has asked for.
-    fn fetch_all<'a, I: Iterator<Item = Stretch<'a>>>(&mut self, all: impl Fn() -> I) -> usize {
+    /// Asks for the memory that all these requests will look at. How many keys it has asked for.
+    fn fetch_all<'a, I: Iterator<Item = Stretch<'a>>>(&self, all: impl Fn() -> I) -> usize {
         let count = all().map(|(requests, ..)| self.hashed_of(requests).len()).sum();
         if count == 0 {
             return 0;
         }
-        let mut step =
-            |step: fn(&mut Batch, Stretch) -> bool| all().fold(false, |further, stretch| further | step(self, stretch));
         let keys_too = all().any(|(.., table)| table.len() > FEW_KEYS);
         if keys_too {
-            step(Batch::fetch_places);
-            if step(Batch::fetch_keys) {
-                step(Batch::fetch_keys_below);
+            let mut keys = Vec::with_capacity(count);
+            for (requests, _, table) in all() {
+                keys.extend(self.hashed_of(requests).iter().filter_map(|key| table.spot(key.hash)));
             }
+            in_steps(keys, |spot| spot.approach(Entry::prefetch));
         }
-        if step(Batch::fetch_element_places) && step(Batch::fetch_elements) {
-            step(Batch::fetch_elements_below);
+        let mut elements = Vec::with_capacity(count);
+        for (requests, bytes, table) in all() {
+            elements.extend(self.requests[requests].iter().filter_map(|request| self.element(request, bytes, table)));
         }
+        in_steps(elements, Sought::approach);
         if keys_too { count } else { 0 }
     }
 
     /// All keys of these requests, which have been hashed one behind the other.
-    fn hashed_of(&mut self, requests: Range<usize>) -> &mut [Hashed] {
+    fn hashed_of(&self, requests: Range<usize>) -> &[Hashed] {
         let hashed = match &self.requests[requests] {
             [first, .., last] => first.hashed.0..last.hashed.1,
             [only] => only.hashed.0..only.hashed.1,
             [] => 0..0,
         };
-        &mut self.hashed[hashed.start as usize..hashed.end as usize]
+        &self.hashed[hashed.start as usize..hashed.end as usize]
     }
 
-    /// First the buckets of the keys …
-    fn fetch_places(&mut self, (requests, _, table): Stretch) -> bool {
-        self.hashed_of(requests).iter().for_each(|key| table.prefetch(key.hash));
-        true
-    }
-
-    /// … then the keys, or what some buckets go on with …
-    fn fetch_keys(&mut self, (requests, _, table): Stretch) -> bool {
-        self.hashed_of(requests).iter_mut().fold(false, |further, key| {
-            key.below = table.approach(key.hash, false, Entry::prefetch);
-            further | key.below
-        })
-    }
-
-    /// … and the keys there; …
-    fn fetch_keys_below(&mut self, (requests, _, table): Stretch) -> bool {
-        self.hashed_of(requests)
-            .iter()
-            .filter(|key| key.below)
-            .fold(false, |further, key| further | table.approach(key.hash, true, Entry::prefetch))
-    }
-
-    /// The key of a request that names an element of a large collection; only the first of each.
-    fn collection<'a>(&self, request: &Request, table: &'a Table<Entry>) -> Option<&'a Entry> {
-        self.hashed[request.hashed.0 as usize..request.hashed.1 as usize]
-            .first()
-            .and_then(|key| table.candidate(key.hash))
-    }
-
-    /// … then, within large collections, the buckets of elements, …
-    fn fetch_element_places(&mut self, (requests, bytes, table): Stretch) -> bool {
-        requests.fold(false, |further, number| {
-            let request = &self.requests[number];
-            let spans = &self.spans[request.spans.0 as usize..request.spans.1 as usize];
-            if let Some(element_at) = request.row.and_then(|(spec, _)| spec.element_at())
-                && let Some(Span { start, end }) = spans.get(element_at)
-                && let Some(entry) = self.collection(request, table)
-            {
-                self.requests[number].element = entry.fetch_place(&bytes[*start..*end]);
-            }
-            further | self.requests[number].element.is_some()
-        })
-    }
-
-    /// … and the elements, …
-    fn fetch_elements(&mut self, stretch: Stretch) -> bool {
-        self.fetch_found(stretch, false)
-    }
-
-    /// … in two steps like the keys.
-    fn fetch_elements_below(&mut self, stretch: Stretch) -> bool {
-        self.fetch_found(stretch, true)
-    }
-
-    fn fetch_found(&mut self, (requests, _, table): Stretch, below: bool) -> bool {
-        requests.fold(false, |further, number| {
-            let request = &self.requests[number];
-            let Some(hash) = request.element else { return further };
-            let Some(entry) = self.collection(request, table) else { return further };
-            let here = entry.fetch_found(hash, below);
-            self.requests[number].element = here.then_some(hash);
-            further | here
-        })
+    /// The first element that a request names of a large collection.
+    fn element<'a>(&self, request: &Request, bytes: &[u8], table: &'a Table<Entry>) -> Option<Sought<'a>> {
+        let at = request.row.and_then(|(spec, _)| spec.element_at())?;
+        let Span { start, end } = *self.spans[request.spans.0 as usize..request.spans.1 as usize].get(at)?;
+        let key = self.hashed[request.hashed.0 as usize..request.hashed.1 as usize].first()?;
+        table.candidate(key.hash)?.seek(&bytes[start..end])
     }
 
     /// The next request; `bytes` are those it was read from.

@@ -23,6 +23,7 @@ use crate::types::list::List;
 use crate::types::number;
 use crate::types::prefetch::prefetch;
 use crate::types::set::{self, Set};
+use crate::types::sought::Sought;
 use crate::types::text::{self, Text};
 use crate::types::walk::Walker;
 use crate::types::zset::Zset;
@@ -513,26 +514,14 @@ impl Entry {
         prefetch(self.0.as_ptr().wrapping_add(64));
     }
 
-    /// Asks for the memory in which the value, a large collection, looks for this element. Gives its hash, for
-    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    /// Where the value, a large collection, looks for this element.
     #[inline]
-    pub fn fetch_place(&self, element: &[u8]) -> Option<u64> {
+    pub fn seek(&self, element: &[u8]) -> Option<Sought<'_>> {
         match self.value() {
-            ValueRef::Set(set) => set.fetch_place(element),
-            ValueRef::Hash(hash) => hash.fetch_place(element),
-            ValueRef::Zset(zset) => zset.fetch_place(element),
+            ValueRef::Set(set) => set.seek(element),
+            ValueRef::Hash(hash) => hash.seek(element),
+            ValueRef::Zset(zset) => zset.seek(element),
             _ => None,
-        }
-    }
-
-    /// Asks for the memory of the element with this hash. True if it takes another step, with `below`.
-    #[inline]
-    pub fn fetch_found(&self, hash: u64, below: bool) -> bool {
-        match self.value() {
-            ValueRef::Set(set) => set.fetch_found(hash, below),
-            ValueRef::Hash(fields) => fields.fetch_found(hash, below),
-            ValueRef::Zset(zset) => zset.fetch_found(hash, below),
-            _ => false,
         }
     }
 

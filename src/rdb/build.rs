@@ -201,17 +201,19 @@ impl Builder<'_> {
             return false;
         }
         let Ok(name) = reader.string() else { return false };
-        let (place, rest) = match &growing.value {
-            Value::Set(set) => (set.fetch_place(&name), Ok(())),
-            Value::Zset(zset) if growing.kind == kind::ZSET => (zset.fetch_place(&name), reader.text_score().map(drop)),
-            Value::Zset(zset) => (zset.fetch_place(&name), reader.score().map(drop)),
-            Value::Hash(hash) if timed && valkey => {
-                (hash.fetch_place(&name), reader.skip_text().and_then(|()| reader.millis().map(drop)))
+        let (large, rest) = match &growing.value {
+            Value::Set(set) => (set.seek(&name).is_some(), Ok(())),
+            Value::Zset(zset) if growing.kind == kind::ZSET => {
+                (zset.seek(&name).is_some(), reader.text_score().map(drop))
             }
-            Value::Hash(hash) => (hash.fetch_place(&name), reader.skip_text()),
+            Value::Zset(zset) => (zset.seek(&name).is_some(), reader.score().map(drop)),
+            Value::Hash(hash) if timed && valkey => {
+                (hash.seek(&name).is_some(), reader.skip_text().and_then(|()| reader.millis().map(drop)))
+            }
+            Value::Hash(hash) => (hash.seek(&name).is_some(), reader.skip_text()),
             Value::Int(_) | Value::String(_) | Value::Text(_) | Value::List(_) => return false,
         };
-        place.is_some() && rest.is_ok()
+        large && rest.is_ok()
     }
 
     /// Reads one piece.

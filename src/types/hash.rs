@@ -11,13 +11,14 @@
 //! Redis' counterpart: `t_hash.c`, with `ebuckets.c`.
 
 mod form;
-mod large;
+pub(super) mod large;
 mod packed;
 mod pairs;
 
 use crate::types::PackLimits;
 use crate::types::listpack::{Item, Listpack};
 use crate::types::sample::Selection;
+use crate::types::sought::Sought;
 use crate::types::walk::Walker;
 use form::{Form, View, ViewMut};
 use large::Large;
@@ -244,22 +245,12 @@ impl Hash {
         }
     }
 
-    /// Asks for the memory in which a large hash looks for this field. Gives its hash, for
-    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    /// Where a large hash looks for this field.
     #[inline]
-    pub fn fetch_place(&self, name: &[u8]) -> Option<u64> {
+    pub fn seek(&self, name: &[u8]) -> Option<Sought<'_>> {
         match self.0.view() {
-            View::Large(large) => Some(large.fetch_place(name)),
+            View::Large(large) => large.seek(name),
             _ => None,
-        }
-    }
-
-    /// Asks for the memory of the field with this hash. True if it takes another step, with `below`.
-    #[inline]
-    pub fn fetch_found(&self, hash: u64, below: bool) -> bool {
-        match self.0.view() {
-            View::Large(large) => large.fetch_found(hash, below),
-            _ => false,
         }
     }
 

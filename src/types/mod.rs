@@ -16,6 +16,7 @@ pub mod number;
 pub mod prefetch;
 pub mod sample;
 pub mod set;
+pub mod sought;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -10,6 +10,7 @@ use crate::types::PackLimits;
 use crate::types::intset::Intset;
 use crate::types::listpack::{IntBuf, Item, Listpack, canonical_int};
 use crate::types::sample::{Selection, below};
+use crate::types::sought::{In, Sought};
 use crate::types::table::{self, Entry, Table, hash_bytes};
 use crate::types::thin::ThinBytes;
 use crate::types::walk::{Keep, TableWalk, Walker, Walking};
@@ -153,23 +154,11 @@ impl Set {
         }
     }
 
-    /// Asks for the memory in which a large set looks for this member. Gives its hash, for
-    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    /// Where a large set looks for this member.
     #[inline]
-    pub fn fetch_place(&self, member: &[u8]) -> Option<u64> {
+    pub fn seek(&self, member: &[u8]) -> Option<Sought<'_>> {
         let Form::Large(large) = &self.0 else { return None };
-        let hash = hash_bytes(large.seed, member);
-        large.table.prefetch(hash);
-        Some(hash)
-    }
-
-    /// Asks for the memory of the member with this hash. True if it takes another step, with `below`.
-    #[inline]
-    pub fn fetch_found(&self, hash: u64, below: bool) -> bool {
-        match &self.0 {
-            Form::Large(large) => large.table.approach(hash, below, |member| member.prefetch()),
-            _ => false,
-        }
+        large.table.spot(hash_bytes(large.seed, member)).map(|spot| Sought(In::Set(spot)))
     }
 
     /// Converts at once a set to which more members will be added than its form takes.

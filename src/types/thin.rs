@@ -78,7 +78,7 @@ impl ThinBytes {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let mut head = [0; usize::BITS.div_ceil(7) as usize];
         let (tag, head_len) = match u16::try_from(len) {
-            Ok(tag) if NARROW && tag < IN_HEAD => (tag, 0),
+            Ok(tag) if NARROW && tag != IN_HEAD => (tag, 0),
             _ if NARROW => {
                 head[..size_of::<usize>()].copy_from_slice(&len.to_ne_bytes());
                 (IN_HEAD, size_of::<usize>())

@@ -9,6 +9,7 @@
 
 use super::{Field, FieldTtl};
 use crate::types::listpack::{IntBuf, Item};
+use crate::types::sought::{In, Sought};
 use crate::types::table::{self, Entry, Table, hash_bytes};
 use crate::types::thin::{ThinBytes, read_varint, write_varint};
 use crate::types::walk::{Keep, TableWalk, Walker, Walking};
@@ -26,9 +27,15 @@ pub(super) struct Large {
 
 /// A field in one allocation.
 #[derive(Clone)]
-struct Block(ThinBytes);
+pub(in crate::types) struct Block(ThinBytes);
 
 impl Block {
+    /// Asks for the memory of the field.
+    #[inline]
+    pub(in crate::types) fn prefetch(&self) {
+        self.0.prefetch();
+    }
+
     fn new(name: &[u8], value: &[u8], expiry_ms: Option<i64>) -> Block {
         let mut header = [0; 10];
         let n = write_varint(name.len() << 1 | usize::from(expiry_ms.is_some()), &mut header);
@@ -123,18 +130,10 @@ impl Large {
         hash_bytes(self.seed, name)
     }
 
-    /// Asks for the memory in which a field of this name is looked for; gives its hash.
+    /// Where a field of this name is looked for.
     #[inline]
-    pub(super) fn fetch_place(&self, name: &[u8]) -> u64 {
-        let hash = self.hash(name);
-        self.table.prefetch(hash);
-        hash
-    }
-
-    /// Asks for the memory of the field with this hash. True if it takes another step, with `below`.
-    #[inline]
-    pub(super) fn fetch_found(&self, hash: u64, below: bool) -> bool {
-        self.table.approach(hash, below, |block| block.0.prefetch())
+    pub(super) fn seek(&self, name: &[u8]) -> Option<Sought<'_>> {
+        self.table.spot(self.hash(name)).map(|spot| Sought(In::Hash(spot)))
     }
 
     pub(super) fn field(&self, name: &[u8]) -> Option<Field<'_>> {

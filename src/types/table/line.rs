@@ -77,29 +77,29 @@ impl Hits {
     /// # Safety
     /// There are sixteen bytes.
     #[inline]
-    #[cfg(target_arch = "x86_64")]
     unsafe fn find(at: NonNull<u8>, tag: u8) -> Hits {
-        use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+        #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller's promise; every processor of this kind has these instructions.
         unsafe {
+            use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
             let bytes = _mm_loadu_si128(at.as_ptr().cast());
             Hits(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(tag as i8))) as u32)
         }
-    }
-
-    /// The bytes among the first sixteen at `at` that equal `tag`.
-    ///
-    /// # Safety
-    /// There are sixteen bytes.
-    #[cfg(not(target_arch = "x86_64"))]
-    unsafe fn find(at: NonNull<u8>, tag: u8) -> Hits {
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         // SAFETY: the caller's promise.
-        let words = unsafe { at.cast::<[u64; 2]>().read_unaligned() };
-        Hits::among(words.map(u64::from_le), tag)
+        unsafe {
+            use core::arch::wasm32::{u8x16_bitmask, u8x16_eq, u8x16_splat, v128_load};
+            Hits(u8x16_bitmask(u8x16_eq(v128_load(at.as_ptr().cast()), u8x16_splat(tag))).into())
+        }
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
+        // SAFETY: the caller's promise.
+        unsafe {
+            Hits::among(at.cast::<[u64; 2]>().read_unaligned().map(u64::from_le), tag)
+        }
     }
 
     /// The same, with what every processor can: exact, no false hits.
-    #[cfg(any(test, not(target_arch = "x86_64")))]
+    #[cfg(any(test, not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))))]
     fn among(words: [u64; 2], tag: u8) -> Hits {
         const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
         let [low, high] = words.map(|word| {

@@ -196,19 +196,19 @@ fn two_steps<N: Number>() {
     (0..COUNT).for_each(|n| insert::<N>(&mut table, n));
     let (mut first, mut second) = (0, 0);
     for n in (0..COUNT).map(N::of) {
-        let seen = |below| {
-            let mut seen = false;
-            let further = table.approach(mix(&n), below, |entry| seen |= *entry == n);
-            (seen, further)
-        };
-        let (found, further) = seen(false);
-        assert!(!(found && further), "what is there is not looked for further down");
-        first += u64::from(found);
-        second += u64::from(further && seen(true).0);
+        let mut seen = false;
+        let spot = table.spot(mix(&n)).expect("the table is not empty");
+        let further = spot.approach(|entry| seen |= *entry == n);
+        assert!(!seen || further.is_none(), "what is there is not looked for further down");
+        first += u64::from(seen);
+        second += u64::from(further.is_some_and(|spot| {
+            spot.approach(|entry| seen |= *entry == n);
+            seen
+        }));
     }
     assert!(first < COUNT * 9 / 10, "{first}: the second step has something to do");
     assert!(first + second > COUNT * 95 / 100, "{first} and {second} of {COUNT}");
-    assert!(!Table::<N>::new().approach(1, false, |_| unreachable!("there is nothing")));
+    assert!(Table::<N>::new().spot(1).is_none());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::Change;
 use super::member::Member;
 use super::tree::{Entry, Tree};
 use super::walk::TreeWalk;
+use crate::types::sought::{In, Sought};
 use crate::types::table::{self, Table, hash_bytes};
 use crate::types::walk::{Walker, Walking};
 
@@ -60,18 +61,10 @@ impl Large {
         self.members.settle();
     }
 
-    /// Asks for the memory in which a member is looked for; gives its hash.
+    /// Where a member is looked for.
     #[inline]
-    pub(super) fn fetch_place(&self, member: &[u8]) -> u64 {
-        let hash = hash_bytes(self.seed, member);
-        self.members.prefetch(hash);
-        hash
-    }
-
-    /// Asks for the memory of the member with this hash. True if it takes another step, with `below`.
-    #[inline]
-    pub(super) fn fetch_found(&self, hash: u64, below: bool) -> bool {
-        self.members.approach(hash, below, |member| member.prefetch())
+    pub(super) fn seek(&self, member: &[u8]) -> Option<Sought<'_>> {
+        self.members.spot(hash_bytes(self.seed, member)).map(|spot| Sought(In::Zset(spot)))
     }
 
     /// The score of a member.

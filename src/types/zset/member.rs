@@ -24,7 +24,7 @@ const SCORE_BYTES: usize = size_of::<f64>();
 const LONG: u8 = u8::MAX;
 
 /// An owned member with its score.
-pub(super) struct Member(Address);
+pub(in crate::types) struct Member(Address);
 
 impl Member {
     #[inline]
@@ -117,7 +117,7 @@ impl Member {
 
     /// Asks for the memory of the member.
     #[inline]
-    pub(super) fn prefetch(&self) {
+    pub(in crate::types) fn prefetch(&self) {
         prefetch(self.0.as_ptr());
     }
 

@@ -13,7 +13,7 @@
 //! Counterpart in Redis: `t_zset.c`, encodings `listpack` and `skiplist`.
 
 mod large;
-mod member;
+pub(super) mod member;
 mod packed;
 mod range;
 #[cfg(test)]
@@ -25,6 +25,7 @@ pub use range::{LexBound, LexRange, ScoreRange};
 
 use super::PackLimits;
 use super::listpack::{IntBuf, Item, Listpack};
+use super::sought::Sought;
 use super::walk::Walker;
 use large::Large;
 use std::ops::Range;
@@ -145,22 +146,12 @@ impl Zset {
         }
     }
 
-    /// Asks for the memory in which a large sorted set looks for this member. Gives its hash, for
-    /// [`fetch_found`](Self::fetch_found) once that memory is there.
+    /// Where a large sorted set looks for this member.
     #[inline]
-    pub fn fetch_place(&self, member: &[u8]) -> Option<u64> {
+    pub fn seek(&self, member: &[u8]) -> Option<Sought<'_>> {
         match &self.form {
             Form::Packed { .. } => None,
-            Form::Large(large) => Some(large.fetch_place(member)),
-        }
-    }
-
-    /// Asks for the memory of the member with this hash. True if it takes another step, with `below`.
-    #[inline]
-    pub fn fetch_found(&self, hash: u64, below: bool) -> bool {
-        match &self.form {
-            Form::Packed { .. } => false,
-            Form::Large(large) => large.fetch_found(hash, below),
+            Form::Large(large) => large.seek(member),
         }
     }
 
