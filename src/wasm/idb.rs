@@ -20,7 +20,8 @@ pub const META: &str = "meta";
 pub const BASE: &str = "base";
 /// Pieces of the log: `[generation, sequence]`.
 pub const INCR: &str = "incr";
-/// Records that did not fit: keys as in `incr`.
+/// Records that did not fit: `[key in incr, owner]`, by the owner that put them here; `[generation, sequence]` in earlier
+/// versions.
 pub const QUARANTINE: &str = "quarantine";
 
 /// When a transaction counts as complete.

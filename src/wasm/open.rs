@@ -139,7 +139,8 @@ async fn load(database: &IdbDatabase, name: String, options: &Options) -> Result
     let mut engine = engine(Some(options.policy));
     engine.begin_load(clock::now(), 0);
     load_base(database, &manifest, &mut engine).await?;
-    let mut log = Log { database, engine, chain: Chain::incr(&manifest), run: Vec::new(), report: None };
+    let mut log =
+        Log { database, owner: manifest.epoch, engine, chain: Chain::incr(&manifest), run: Vec::new(), report: None };
     log.load(options.damage, end).await?;
     let Log { mut engine, chain, report, .. } = log;
     clean_up(database, &manifest, chain.sequence).await?;
@@ -326,6 +327,8 @@ struct Place {
 /// The log, while it is loaded. A *run* is what was written in one generation: it begins with a whole unit.
 struct Log<'d> {
     database: &'d IdbDatabase,
+    /// Our number.
+    owner: u64,
     engine: Engine,
     chain: Chain,
     run: Vec<Place>,
@@ -415,7 +418,8 @@ impl Log<'_> {
         let end = idb::end(&transaction);
         let quarantine = idb::store(&transaction, idb::QUARANTINE)?;
         for (key, value) in &aside {
-            quarantine.put_with_key(value, key)?;
+            // The record that takes this one's place may come to lie there one day, too.
+            quarantine.put_with_key(value, &Array::of2(key, &(self.owner as f64).into()))?;
         }
         let incr = idb::store(&transaction, idb::INCR)?;
         incr.delete(&from)?;

@@ -45,8 +45,6 @@ struct Chunk {
     record: Uint8Array,
     /// Offset behind its last byte.
     end: u64,
-    /// A transaction with it is under way.
-    sent: bool,
     stored: bool,
 }
 
@@ -261,7 +259,7 @@ impl Store {
         if self.sync_wanted || self.waiters.iter().any(|waiter| waiter.offset > self.stored) {
             return true;
         }
-        let has_sealed = self.chunks.iter().any(|chunk| !chunk.sent && !chunk.stored);
+        let has_sealed = self.chunks.iter().any(|chunk| !chunk.stored);
         match self.policy {
             AppendFsync::Always => has_sealed || !self.tail.is_empty(),
             AppendFsync::EverySec => {
@@ -292,7 +290,6 @@ impl Store {
                 sequence,
                 record: Uint8Array::new_from_slice(&record),
                 end: self.chain.offset,
-                sent: false,
                 stored: false,
             });
         }
@@ -310,11 +307,10 @@ impl Store {
         self.answer_waiters();
     }
 
-    /// How a transaction with the chunks `sequences` ended.
-    fn settle(&mut self, sequences: &[u64], stored: bool) {
+    /// A transaction with the chunks `sequences` has completed.
+    fn settle(&mut self, sequences: &[u64]) {
         for chunk in self.chunks.iter_mut().filter(|chunk| sequences.contains(&chunk.sequence)) {
-            chunk.sent = false;
-            chunk.stored |= stored;
+            chunk.stored = true;
         }
         self.advance();
     }
@@ -389,8 +385,9 @@ impl Home {
         let strict = store.sync_wanted || store.policy == AppendFsync::Always;
         let mut sequences = Vec::new();
         let mut puts = Vec::new();
-        for chunk in store.chunks.iter_mut().filter(|chunk| !chunk.stored && !chunk.sent) {
-            chunk.sent = true;
+        // What is on its way in another transaction goes with this one again: should that one fail and the page be gone,
+        // there is no gap.
+        for chunk in store.chunks.iter().filter(|chunk| !chunk.stored) {
             sequences.push(chunk.sequence);
             puts.push((idb::key(chunk.generation, chunk.sequence), chunk.record.clone()));
         }
@@ -437,9 +434,9 @@ impl Home {
         self.enter(|state, now| {
             let Some(store) = &mut state.store else { return };
             store.in_flight -= 1;
-            store.settle(sequences, result.is_ok());
             match result {
                 Ok(()) => {
+                    store.settle(sequences);
                     store.recovered();
                     let offset = store.stored_offset();
                     let saved = synced && !store.sync_wanted;
@@ -593,11 +590,14 @@ async fn reclaim(home: &Rc<Home>, name: &str, epoch: u64) -> Result<IdbDatabase,
     let end = idb::end(&transaction);
     let meta = idb::store(&transaction, idb::META)?;
     let owner = idb::result(&meta.get(&OWNER.into())?).await?;
-    if owner.is_undefined() {
+    let manifest = idb::result(&meta.get(&MANIFEST.into())?).await?;
+    if owner.is_undefined() && manifest.is_undefined() {
         let manifest = home.enter(|state, now| state.store.as_mut().map(|store| store.restart(now))).flatten();
         let Some(manifest) = manifest else { return Err(Failure::new(FailureKind::Lost, "the database was closed")) };
         meta.put_with_key(&(epoch as f64).into(), &OWNER.into())?;
         meta.put_with_key(&Uint8Array::new_from_slice(&manifest.to_bytes()), &MANIFEST.into())?;
+    } else if owner.is_undefined() {
+        meta.put_with_key(&(epoch as f64).into(), &OWNER.into())?;
     } else if owner.as_f64() != Some(epoch as f64) {
         return Err(usurped(&owner));
     }

@@ -131,7 +131,69 @@ test("without `refuse`, what is spoilt at the end is put aside and told, and wha
   const { flipped, dropped } = got;
   assert.match(flipped.splice(1, 1)[0], /1 records were put into quarantine, from record 2 of the log: its checksum/);
   assert.match(dropped.splice(1, 1)[0], /the log ends before record 2, records up to 2 are missing/);
-  assert.deepEqual(got, { flipped: [2, 3, null, [[1, 2]]], dropped: [2, 3, null, []] });
+  assert.deepEqual(got, { flipped: [2, 3, null, [[[1, 2], 2]]], dropped: [2, 3, null, []] });
+});
+
+test("what is put aside stays when the record in its place is put aside, too", async () => {
+  const page = await browser.open("?memory");
+  const got = await page.evaluate(async () => {
+    const { open } = await import("haversack");
+    const promised = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+    const told = [];
+    for (const key of ["first", "second", "third"]) {
+      const db = await open("idb://twice", { appendfsync: "always" });
+      told.push([await db.call(["DBSIZE"]), db.status().recovered !== null]);
+      await db.call(["SET", key, "1"]);
+      await db.close();
+      const database = await promised(indexedDB.open("haversack:twice"));
+      const incr = database.transaction("incr", "readwrite").objectStore("incr");
+      const record = await promised(incr.get([1, 0]));
+      record[record.length - 5] ^= 1;
+      await promised(incr.put(record, [1, 0]));
+      database.close();
+    }
+    const db = await open("idb://twice");
+    await db.close();
+    const database = await promised(indexedDB.open("haversack:twice"));
+    const aside = await promised(database.transaction("quarantine").objectStore("quarantine").getAll());
+    database.close();
+    const text = new TextDecoder();
+    return [told, aside.map((record) => text.decode(record).match(/first|second|third/)[0])];
+  });
+  assert.deepEqual(got, [[[0, false], [0, true], [0, true]], ["first", "second", "third"]]);
+});
+
+test("a transaction that fails while the page is hidden leaves no gap", async () => {
+  const page = await browser.open("?memory");
+  const got = await page.evaluate(async () => {
+    const { open } = await import("haversack");
+    const promised = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+    const db = await open("idb://gap", { appendfsync: "always" });
+    await db.call(["SET", "before", "1"]);
+    const database = await promised(indexedDB.open("haversack:gap"));
+    const { commit } = IDBTransaction.prototype;
+    let failing;
+    IDBTransaction.prototype.commit = function () {
+      IDBTransaction.prototype.commit = commit;
+      failing = this; // stays open, to be ended
+    };
+    const writes = [db.call(["SET", "a", "1"])];
+    while (!failing) await null;
+    writes.push(db.call(["SET", "b", "1"]));
+    dispatchEvent(new Event("pagehide"));
+    failing.abort();
+    // Begun now, this sees what a page that is gone leaves: nothing that is tried again comes before it.
+    const keys = await promised(database.transaction("incr").objectStore("incr").getAllKeys());
+    database.close();
+    await Promise.allSettled(writes);
+    await db.close();
+    const again = await open("idb://gap", { damaged: "refuse" });
+    const size = await again.call(["DBSIZE"]);
+    await again.close();
+    return { keys, size };
+  });
+  assert.deepEqual(got.keys, [[1, 0], [1, 1], [1, 2]]);
+  assert.equal(got.size, 3);
 });
 
 test("whatever stands where the owner's number was, the next owner can store", async () => {
@@ -265,4 +327,46 @@ test("room that ends in the middle of a rewrite costs nothing: the log goes on, 
   });
   assert.deepEqual(full, { answer: ["err", 0], read: 60_000, size: 60 });
   assert.deepEqual(got, { accepted: "OK", rewritten: true, loaded: [61, 60_000, null] });
+});
+
+test("a database that the browser closes, and whose owner's number is lost, goes on with its manifest and its log", async () => {
+  const page = await browser.open("?memory");
+  const got = await page.evaluate(async () => {
+    const { open } = await import("haversack");
+    const promised = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+    const { transaction } = IDBDatabase.prototype;
+    let held;
+    IDBDatabase.prototype.transaction = function (...args) {
+      held = this;
+      return transaction.apply(this, args);
+    };
+    const db = await open("idb://ownerless", { appendfsync: "always" });
+    await db.call(["SET", "before", "1"]);
+    IDBDatabase.prototype.transaction = transaction;
+    const look = async (act) => {
+      const database = await promised(indexedDB.open("haversack:ownerless"));
+      const meta = database.transaction("meta", "readwrite").objectStore("meta");
+      await act?.(meta);
+      const found = [Array.from(await promised(meta.get("manifest"))), await promised(meta.get("owner"))];
+      database.close();
+      return found;
+    };
+    const before = await look();
+    await look((meta) => promised(meta.delete("owner")));
+    held.close();
+    held.dispatchEvent(new Event("close"));
+    const closed = db.status().lastError;
+    const patience = Date.now() + 10_000;
+    while (db.status().lastError !== null && Date.now() < patience) await new Promise((resolve) => setTimeout(resolve, 20));
+    await db.call(["SET", "after", "1"]);
+    const after = await look();
+    await db.close();
+    const again = await open("idb://ownerless", { damaged: "refuse" });
+    const size = await again.call(["DBSIZE"]);
+    await again.close();
+    return { closed, before, after, size };
+  });
+  assert.match(got.closed, /the browser has closed the database/);
+  assert.deepEqual(got.after, got.before);
+  assert.equal(got.size, 2);
 });
