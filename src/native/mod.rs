@@ -8,8 +8,9 @@
 //! - [`listen`]: addresses to listen at. [`connection`]: a socket and what is still to be written to it. [`inbox`]: what
 //!   sockets have brought.
 //! - [`ready`]: who can go on. [`pump`]: the loop. [`asks`]: what the engine wants done.
-//! - [`threads`]: `io-threads`. [`storage`]: files. [`clock`], [`memory`]: what is measured.
+//! - [`threads`]: `io-threads`. [`storage`]: files. [`clock`], [`memory`]: what is measured. [`alarm`]: when it is time.
 
+pub mod alarm;
 pub mod asks;
 pub mod clock;
 pub mod connection;
@@ -50,10 +51,10 @@ fn serve(setup: start::Setup) -> Result<ExitCode, String> {
     memory::keep_free();
     process::raise_file_limit(&mut config);
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_io()
         .build()
         .map_err(|error| format!("Cannot start the event loop: {error}"))?;
-    let clock = Clock::start();
+    let mut clock = Clock::start();
     match config.always_show_logo {
         true => start::show_logo(&config),
         false => log::notice(&format!("Running mode=standalone, port={}.", config.port)),

@@ -6,15 +6,12 @@
 //! `networking.c`, `beforeSleep`.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Sleep;
 
 use crate::engine::client::{ClientId, Peer};
 use crate::engine::config::ShutdownOptions;
@@ -22,6 +19,7 @@ use crate::engine::host::{Report, SnapshotKind, Ticket};
 use crate::engine::time::{MonoTime, Now};
 use crate::engine::{Engine, Outbox};
 
+use super::alarm::Alarm;
 use super::clock::{self, Clock};
 use super::connection::{Connection, Read, Stream};
 use super::inbox::{Inbox, READ_BYTES};
@@ -106,7 +104,8 @@ pub struct Pump {
     slots: Vec<u32>,
     pub(super) inbox: Inbox,
     outbox: Outbox,
-    timer: Pin<Box<Sleep>>,
+    alarm: Alarm,
+    /// When the alarm comes, unless that has passed.
     armed: MonoTime,
     timer_source: Source,
     signals: Source,
@@ -124,7 +123,7 @@ impl Pump {
     /// Signals cannot be received, or threads cannot be started.
     pub fn new(
         mut engine: Engine,
-        clock: Clock,
+        mut clock: Clock,
         listeners: Vec<Listener>,
         ends: Ends,
         plan: Plan,
@@ -136,6 +135,8 @@ impl Pump {
         let loader = Loader::start(plan, None, &mut engine, clock.now(), storage_source.flag.clone(), storage.disk())?;
         let threads_source = Source::new(&ready, Token::Mail);
         let threads = Threads::start(&engine, &threads_source.flag)?;
+        let timer_source = Source::new(&ready, Token::Timer);
+        let alarm = Alarm::start(timer_source.flag.clone())?;
         let mut pump = Pump {
             engine,
             storage,
@@ -154,9 +155,9 @@ impl Pump {
             slots: Vec::new(),
             inbox: Inbox::default(),
             outbox: Outbox::default(),
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            alarm,
             armed: MonoTime::default(),
-            timer_source: Source::new(&ready, Token::Timer),
+            timer_source,
             signals: Source::new(&ready, Token::Signals),
             ends,
             interrupted: false,
@@ -222,7 +223,8 @@ impl Pump {
         self.ready.take(cx.waker(), &mut tokens);
         // An io thread has run the last command.
         if let Some(code) = self.exit {
-            self.leave(self.clock.now());
+            let now = self.clock.now();
+            self.leave(now);
             return Poll::Ready(code);
         }
         let now = self.clock.now();
@@ -240,7 +242,10 @@ impl Pump {
                 }
                 Token::Listener(at) => self.accept(now, at as usize),
                 Token::Signals => self.hear_signals(now),
-                Token::Timer => self.timer_source.flag.rearm(),
+                Token::Timer => {
+                    self.timer_source.flag.rearm();
+                    self.armed = MonoTime::default();
+                }
                 Token::Storage => self.storage_source.flag.rearm(),
                 Token::Mail => self.threads_source.flag.rearm(),
             }
@@ -270,7 +275,7 @@ impl Pump {
         self.engine.end_turn(now.mono, ended);
         match again {
             true => cx.waker().wake_by_ref(),
-            false => self.set_timer(cx, ended),
+            false => self.set_alarm(cx, ended),
         }
         if self.ready.rest() {
             cx.waker().wake_by_ref();
@@ -354,19 +359,15 @@ impl Pump {
         deadlines.into_iter().flatten().min().unwrap_or(MonoTime::NEVER)
     }
 
-    /// Sets the timer for the next deadline. One that is set too early only costs a turn.
-    fn set_timer(&mut self, cx: &mut Context, now: MonoTime) {
+    /// Sets the alarm for the next deadline. One that comes too early only costs a turn.
+    fn set_alarm(&mut self, cx: &mut Context, now: MonoTime) {
         let deadline = self.deadline();
         if deadline <= now {
             return cx.waker().wake_by_ref();
         }
         if self.armed <= now || deadline < self.armed {
             self.armed = deadline;
-            self.timer.as_mut().reset(self.clock.instant(deadline).into());
-            let mut cx = Context::from_waker(&self.timer_source.waker);
-            if self.timer.as_mut().poll(&mut cx).is_ready() {
-                self.timer_source.waker.wake_by_ref();
-            }
+            self.alarm.set(self.clock.instant(deadline));
         }
     }
 
