@@ -82,7 +82,7 @@ pub struct Outbox {
     pub closes: Vec<ClientId>,
     /// Clients to close at once: what they were sent before may be dropped.
     pub drops: Vec<ClientId>,
-    /// Emptied buffers to be used again: give back those of `sends`.
+    /// Emptied buffers to be used again, those of `sends`: see [`Engine::take_back`].
     pub spare: Vec<Vec<u8>>,
 }
 
@@ -276,7 +276,6 @@ impl Engine {
         for id in outbox.closes.iter().chain(&outbox.drops) {
             self.forget_client(*id);
         }
-        self.take_back(outbox);
     }
 
     /// Takes back the buffers of what has been sent: few and small ones are used again, the others are freed.
@@ -417,8 +416,8 @@ impl Engine {
         if client.doomed {
             reply.buf = Vec::new();
         }
-        let pushed = std::mem::replace(&mut client.reply, std::mem::take(reply));
-        client.reply.buf.extend_from_slice(&pushed.buf);
+        std::mem::swap(&mut client.reply, reply);
+        client.reply.buf.append(&mut reply.buf);
         if client.reply.buf.is_empty() {
             // A client that has nothing to say keeps no buffer.
             let buffer = std::mem::take(&mut client.reply.buf);

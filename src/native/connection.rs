@@ -45,7 +45,7 @@ pub struct Connection {
 
 /// What one read brought.
 pub enum Read {
-    /// So many bytes; whether more may be there.
+    /// So many bytes. Whether something may be there still; if not, the flag will be woken.
     Bytes(usize, bool),
     /// Nothing now; the flag will be woken.
     Nothing,
@@ -72,8 +72,18 @@ impl Connection {
         match (polled, buffer.filled().len()) {
             (Poll::Pending, _) => Read::Nothing,
             (Poll::Ready(Err(_)), _) | (Poll::Ready(Ok(())), 0) => Read::End,
-            (Poll::Ready(Ok(())), read) => Read::Bytes(read, read == room),
+            (Poll::Ready(Ok(())), read) => Read::Bytes(read, read == room || self.is_readable()),
         }
+    }
+
+    /// Whether something may be there to be read, or the other side has gone. If not, the flag will be woken.
+    fn is_readable(&self) -> bool {
+        let mut cx = Context::from_waker(&self.waker);
+        let polled = match &self.stream {
+            Stream::Tcp(stream) => stream.poll_read_ready(&mut cx),
+            Stream::Unix(stream) => stream.poll_read_ready(&mut cx),
+        };
+        polled.is_ready()
     }
 
     /// Whether replies wait for the log.

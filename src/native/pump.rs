@@ -103,7 +103,8 @@ pub struct Pump {
     /// Where the connection of a client is, by [`ClientId::index`].
     slots: Vec<u32>,
     pub(super) inbox: Inbox,
-    outbox: Outbox,
+    /// There but while it is dealt with.
+    outbox: Option<Box<Outbox>>,
     alarm: Alarm,
     /// When the alarm comes, unless that has passed.
     armed: MonoTime,
@@ -154,7 +155,7 @@ impl Pump {
             free: Vec::new(),
             slots: Vec::new(),
             inbox: Inbox::default(),
-            outbox: Outbox::default(),
+            outbox: None,
             alarm,
             armed: MonoTime::default(),
             timer_source,
@@ -231,6 +232,7 @@ impl Pump {
         if tokens.iter().any(|token| matches!(token, Token::Connection(_))) {
             self.storage.note_clients();
         }
+        let mut told = false;
         for token in tokens.drain(..) {
             match token {
                 Token::Connection(slot) => {
@@ -246,16 +248,21 @@ impl Pump {
                     self.timer_source.flag.rearm();
                     self.armed = MonoTime::default();
                 }
-                Token::Storage => self.storage_source.flag.rearm(),
+                Token::Storage => {
+                    self.storage_source.flag.rearm();
+                    told = true;
+                }
                 Token::Mail => self.threads_source.flag.rearm(),
             }
         }
         self.tokens = tokens;
         self.inbox.empty(&mut self.engine, now);
         if let Some(threads) = &mut self.threads {
-            threads.feed(&mut self.engine, now, &mut self.outbox);
+            threads.feed(&mut self.engine, now, self.outbox.get_or_insert_default());
         }
-        self.storage.hear(&mut self.engine, now);
+        if told {
+            self.storage.hear(&mut self.engine, now);
+        }
         let mut again = self.load(now);
         if self.engine.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.engine.tick(now);
@@ -292,7 +299,7 @@ impl Pump {
         }
         let now = self.clock.now();
         self.storage.note_clients();
-        threads.feed(&mut self.engine, now, &mut self.outbox);
+        threads.feed(&mut self.engine, now, self.outbox.get_or_insert_default());
         while self.dispatch(now) {}
         if let Some(threads) = &mut self.threads {
             threads.hand_out(self.engine.reader(), Some(number));
@@ -385,29 +392,20 @@ impl Pump {
             }
             Err(_) => return self.hang_up(now, slot),
         }
-        let mut fed = false;
-        loop {
-            match connection.read(self.inbox.room()) {
-                Read::Nothing => break,
-                Read::Bytes(read, more) => {
-                    fed = true;
-                    if let Some(client) = connection.client {
-                        self.inbox.receive(client, read, self.engine.reader());
-                    }
-                    if more || self.inbox.is_full() {
-                        connection.flag.raise();
-                        break;
-                    }
+        match connection.read(self.inbox.room()) {
+            Read::Nothing => {}
+            Read::Bytes(read, more) => {
+                if let Some(client) = connection.client {
+                    self.inbox.receive(client, read, self.engine.reader());
                 }
-                // The replies to what came before the end go out first.
-                Read::End if fed => {
+                // After the others; an end after the replies to what came before it.
+                if more {
                     connection.flag.raise();
-                    break;
                 }
-                Read::End => {
-                    self.end_client(now, slot);
-                    return self.close_if_flushed(slot);
-                }
+            }
+            Read::End => {
+                self.end_client(now, slot);
+                return self.close_if_flushed(slot);
             }
         }
         if self.connections[slot as usize].as_ref().is_some_and(|connection| connection.client.is_none()) {
@@ -546,7 +544,7 @@ impl Pump {
 
     /// Deals with everything that is to leave the engine. True if the engine has heard something since.
     fn dispatch(&mut self, now: Now) -> bool {
-        let mut outbox = std::mem::take(&mut self.outbox);
+        let mut outbox = self.outbox.take().unwrap_or_default();
         self.engine.drain(&mut outbox);
         self.store(now, &mut outbox);
         let asked = !outbox.asks.is_empty();
@@ -576,7 +574,7 @@ impl Pump {
                 self.close(slot);
             }
         }
-        self.outbox = outbox;
+        self.outbox = Some(outbox);
         asked && self.exit.is_none()
     }
 
