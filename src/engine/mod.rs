@@ -82,7 +82,7 @@ pub struct Outbox {
     pub closes: Vec<ClientId>,
     /// Clients to close at once: what they were sent before may be dropped.
     pub drops: Vec<ClientId>,
-    /// Emptied buffers to be used again, those of `sends`: see [`Engine::take_back`].
+    /// Emptied buffers to be used again: give back those of `sends`.
     pub spare: Vec<Vec<u8>>,
 }
 
@@ -276,6 +276,7 @@ impl Engine {
         for id in outbox.closes.iter().chain(&outbox.drops) {
             self.forget_client(*id);
         }
+        self.take_back(outbox);
     }
 
     /// Takes back the buffers of what has been sent: few and small ones are used again, the others are freed.

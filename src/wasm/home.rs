@@ -271,7 +271,6 @@ impl Home {
                 self.answer(state, now, ask);
             }
             state.send(now, &mut outbox, since);
-            state.engine.take_back(&mut outbox);
             state.outbox = outbox;
             if !state.again {
                 break;
