@@ -303,6 +303,7 @@ impl Machine {
             9 if rng.below(4) == 0 => {
                 self.ask(&["BGREWRITEAOF"]);
             }
+            11 if rng.below(4) == 0 => self.settle(2500),
             10 => {
                 self.storage.pull_slice(&mut self.engine, at(self.now_ms));
             }

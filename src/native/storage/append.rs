@@ -6,7 +6,8 @@
 //! batch, whose replies wait (`appendfsync always`). While the next part is being opened, bytes are kept and
 //! replies wait.
 //!
-//! Where each batch is flushed, room is laid out ahead ([`super::room`]), which the next batches take.
+//! Where each batch is flushed, room is laid out ahead ([`super::room`]), which the next batches take. Once nothing has
+//! come for a second, a seal alone says that everything before it is durable: what is wrong there later is no cut write.
 //!
 //! A failed write that could be taken back is tried again: nothing is lost by that. After a failed flush nobody
 //! knows what the disk has, and asking again would not tell; so the part is broken for good: nothing is written to
@@ -25,6 +26,9 @@ use super::seal::{BEGIN, Chain, End};
 
 /// A write during a flush that lasts as long as this is counted as delayed.
 const SLOW_FLUSH_MS: u64 = 2000;
+
+/// How long after a flush without another write its end is vouched for.
+const QUIET_MS: u64 = 1000;
 
 /// How long after a failed write it is tried again.
 pub const RETRY_MS: u64 = 1000;
@@ -142,6 +146,8 @@ pub struct Appender {
     flushing: Option<Flush>,
     last_sync: MonoTime,
     failed_at: Option<MonoTime>,
+    /// No seal says yet that the last batch is durable.
+    unvouched: bool,
     /// When the oldest byte was written that is not durable.
     loose_since: Option<MonoTime>,
     /// How often a write came while a flush took long.
@@ -166,6 +172,7 @@ impl Appender {
             flushing: None,
             last_sync: now,
             failed_at: None,
+            unvouched: false,
             loose_since: None,
             delayed: 0,
             overhead: 0,
@@ -244,6 +251,7 @@ impl Appender {
         }
         if self.pending.is_empty() {
             self.pending.extend_from_slice(BEGIN);
+            self.overhead += BEGIN.len() as u64;
         }
         self.pending.extend_from_slice(bytes);
     }
@@ -253,8 +261,11 @@ impl Appender {
     /// # Errors
     /// The disk is full, or the like; what could not be written is kept, or the part is broken.
     pub fn flush(&mut self, now: MonoTime, force: bool) -> Result<bool, Trouble> {
+        if self.pending.is_empty() {
+            return self.vouch(now).map(|()| false);
+        }
         let Target::Open(part) = &mut self.target else { return Ok(false) };
-        if self.pending.is_empty() || (!force && self.failed_at.is_some_and(|at| now.ms_since(at) < RETRY_MS)) {
+        if !force && self.failed_at.is_some_and(|at| now.ms_since(at) < RETRY_MS) {
             return Ok(false);
         }
         if self.flushing.as_ref().is_some_and(|flush| now.ms_since(flush.began) >= SLOW_FLUSH_MS) {
@@ -265,25 +276,52 @@ impl Appender {
         let sealed = self.pending.len();
         if let Err(error) = part.write(before.length(), &mut self.pending, self.policy == AppendFsync::Always) {
             self.failed_at = Some(now);
-            part.chain = before;
             self.pending.truncate(bytes);
-            // What a short write left behind would be a torn command in the middle of the log.
-            return match part.file.cut(before.length()) {
-                Ok(()) => {
-                    part.room = None;
-                    Err(Trouble::Write(error))
-                }
-                Err(_) => {
-                    self.give_up();
-                    Err(Trouble::Broken(error))
-                }
-            };
+            return Err(self.take_back(before, error));
         }
-        self.overhead += (sealed - bytes + BEGIN.len()) as u64;
+        self.overhead += (sealed - bytes) as u64;
         self.pending.clear();
         self.pending.shrink_to(1 << 20);
         self.written = self.end;
+        self.unvouched = true;
         Ok(self.failed_at.take().is_some())
+    }
+
+    /// Vouches for what is durable, if that is everything and nothing has come for a while.
+    fn vouch(&mut self, now: MonoTime) -> Result<(), Trouble> {
+        let Target::Open(part) = &mut self.target else { return Ok(()) };
+        let before = part.chain;
+        let durable = self.durable == before.length() && self.flushing.is_none() && self.unproven.is_none();
+        if !self.unvouched || !durable || now.ms_since(self.last_sync) < QUIET_MS {
+            return Ok(());
+        }
+        self.unvouched = false;
+        let mut line = Vec::new();
+        part.chain.seal(&mut line, self.durable);
+        let bytes = line.len() as u64;
+        match part.write(before.length(), &mut line, self.policy == AppendFsync::Always) {
+            Ok(()) => self.overhead += bytes,
+            Err(error) => {
+                // Nothing is lost without it.
+                if let broken @ Trouble::Broken(_) = self.take_back(before, error) {
+                    return Err(broken);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a failed write back: what it left behind would be a torn command in the middle of the log.
+    fn take_back(&mut self, before: Chain, error: io::Error) -> Trouble {
+        if let Target::Open(part) = &mut self.target {
+            part.chain = before;
+            if part.file.cut(before.length()).is_ok() {
+                part.room = None;
+                return Trouble::Write(error);
+            }
+        }
+        self.give_up();
+        Trouble::Broken(error)
     }
 
     /// Whether the policy wants a flush now, and one can be done.
@@ -366,6 +404,7 @@ impl Appender {
     pub fn enter(&mut self, part: OpenPart) {
         self.durable = part.chain.length();
         self.target = Target::Open(part);
+        self.unvouched = false;
         if self.unproven.is_none() {
             // What is pending was appended since.
             self.synced = self.synced.max(self.written);
@@ -438,6 +477,33 @@ mod tests {
         assert_eq!(log.safe(), 106);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), log.part_end().length);
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn once_it_is_quiet_a_seal_says_that_the_last_batch_is_durable() {
+        for policy in [AppendFsync::Always, AppendFsync::EverySec] {
+            let (path, part) = part(&format!("quiet-{policy:?}"));
+            let mut log = Appender::new(Some(part), 0, policy, at(0));
+            let mut turn = |ms, bytes: &[u8]| {
+                log.append(bytes, at(ms));
+                log.flush(at(ms), false).unwrap();
+                if let Some((_, offset)) = log.begin_sync(at(ms), false) {
+                    log.end_sync(offset, Ok(())).unwrap();
+                }
+                log.part_end().length
+            };
+            turn(1000, b"abcd");
+            let length = turn(1900, b"");
+            let vouched = turn(2000, b"");
+            let file = std::fs::read(&path).unwrap();
+            let line = &file[length as usize..vouched as usize];
+            let seal = crate::native::storage::seal::read_seal(line).expect("a seal");
+            assert_eq!((seal.from, seal.loose), (length, 0));
+            assert_eq!(turn(9000, b""), vouched, "once");
+            let next = turn(10_000, b"ef");
+            assert!(next > vouched && turn(10_500, b"") == next && turn(11_000, b"") > next, "and for the next");
+            std::fs::remove_file(path).unwrap();
+        }
     }
 
     #[test]

@@ -497,7 +497,8 @@ impl Evidence {
         // Lines that only look like seals cannot make this take long.
         let (mut last, mut budget, mut behind, mut first) = (0, rest.len() * 4, 0, rest.len());
         for start in memchr::memchr_iter(b'#', rest) {
-            let line_begins = start == 0 || rest[start - 1] == b'\n';
+            // What stood before it may be gone.
+            let line_begins = start == 0 || matches!(rest[start - 1], b'\n' | 0);
             if !line_begins || !rest[start..].starts_with(SEAL) {
                 continue;
             }
