@@ -15,7 +15,8 @@
 //! - `#{`: a batch of ours begins. What stands behind a seal without it was written by another server.
 //! - the seal: the CRC-32C of all bytes since the last seal's (or the head's) end, these two numbers included; the
 //!   chain, a CRC-32C over the chain before and this CRC; where those bytes begin; how many bytes before that place
-//!   were not known to be durable when this was written. A seal that stands alone seals no bytes, but says that.
+//!   were not known to be durable when this was written. A seal that stands alone seals no bytes, but says that: of the
+//!   last batch once it is quiet, in 26 to 36 bytes.
 //!
 //! Room may follow the last of them ([`super::room`]). A batch holds whole units, so no line of these stands inside a
 //! transaction. A batch costs 4 bytes in front and 23 and the two numbers behind it: 32 to 45 in all; a single `SET` of
