@@ -202,8 +202,8 @@ impl Keyspace {
         true
     }
 
-    /// Goes on with the pieces of an opened value. False if all have come, or nobody wants them: the value is what it
-    /// was before then.
+    /// Goes on with the pieces of an opened value. False if all have come, or nobody wants them and what was put aside
+    /// of them is dropped: the value is what it was before then.
     fn step_pieces(&mut self, opened: &mut Opened) -> bool {
         let seed = self.seed();
         let Some(walk) = &mut self.walk else { return false };
@@ -217,14 +217,12 @@ impl Keyspace {
         };
         let record = &mut opened.record;
         if walk.is_cancelled() {
-            value.end_walk();
-        } else {
-            if !record.begun {
-                walk.begin(record);
-            }
-            if !value.step_walk(|piece| walk.piece(record, piece)) {
-                return true;
-            }
+            value.cancel_walk();
+        } else if !record.begun {
+            walk.begin(record);
+        }
+        if !value.step_walk(|piece| walk.piece(record, piece)) {
+            return true;
         }
         record.ending = true;
         if let Place::Here { value, .. } = std::mem::replace(&mut opened.place, Place::Nowhere) {

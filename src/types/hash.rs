@@ -463,9 +463,9 @@ impl Hash {
         }
     }
 
-    pub(super) fn end_walk(&mut self) {
+    pub(super) fn cancel_walk(&mut self) {
         if let ViewMut::Large(large) = self.0.view_mut() {
-            large.end_walk();
+            large.cancel_walk();
         }
     }
 }

@@ -485,9 +485,9 @@ impl List {
         }
     }
 
-    pub(super) fn end_walk(&mut self) {
+    pub(super) fn cancel_walk(&mut self) {
         if let Repr::Quick(quick) = &mut self.repr {
-            quick.end_walk();
+            quick.cancel_walk();
         }
     }
 }

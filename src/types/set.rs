@@ -447,9 +447,11 @@ impl Set {
         }
     }
 
-    pub(super) fn end_walk(&mut self) {
-        if let Form::Large(large) = &mut self.0 {
-            large.walk.end();
+    pub(super) fn cancel_walk(&mut self) {
+        if let Form::Large(large) = &mut self.0
+            && let Some(walk) = large.walk.get_mut()
+        {
+            walk.cancel();
         }
     }
 

@@ -92,7 +92,7 @@ impl Text {
     }
 
     /// Ends a walk, wherever it is.
-    pub fn end_walk(&mut self) {
+    pub fn cancel_walk(&mut self) {
         self.walk.end();
     }
 }
@@ -155,7 +155,7 @@ mod tests {
         text.begin_walk(Walker::new(1, &tally));
         text.bytes_mut(0..3 * PIECE).fill(b'y');
         assert_eq!(tally.bytes(), 3 * PIECE);
-        text.end_walk();
+        text.cancel_walk();
         assert_eq!((text.walker(), tally.bytes()), (None, 0));
     }
 }

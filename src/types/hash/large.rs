@@ -269,8 +269,10 @@ impl Large {
         done
     }
 
-    pub(super) fn end_walk(&mut self) {
-        self.walk.end();
+    pub(super) fn cancel_walk(&mut self) {
+        if let Some(walk) = self.walk.get_mut() {
+            walk.cancel();
+        }
     }
 
     pub(super) fn scan(&self, cursor: u64, count: usize, mut f: impl FnMut(Field)) -> u64 {

@@ -204,7 +204,7 @@ impl Quicklist {
         done
     }
 
-    pub fn end_walk(&mut self) {
+    pub fn cancel_walk(&mut self) {
         self.walk.end();
     }
 }

@@ -161,11 +161,47 @@ fn a_value_emptied_under_its_walk_is_given_in_full() {
 }
 
 #[test]
+fn what_was_put_aside_is_dropped_in_steps() {
+    const MORE: usize = 5000;
+    for cancelled in [false, true] {
+        for mut value in values(300).into_iter().take(3) {
+            let tally = Tally::default();
+            value.as_mut().begin_walk(Walker::new(1, &tally));
+            for i in 0..MORE {
+                let name = format!("new{i}");
+                match &mut value {
+                    Value::Hash(hash) => _ = hash.set(name.as_bytes(), b"", FieldTtl::Clear, &HASH),
+                    Value::Set(set) => _ = set.add(name.as_bytes(), &SET),
+                    Value::Zset(zset) => _ = zset.insert(name.as_bytes(), 1.0, PACK),
+                    _ => {}
+                }
+            }
+            if cancelled {
+                value.as_mut().cancel_walk();
+            }
+            let (mut idle, mut given) = (0, 0);
+            loop {
+                let before = given;
+                let done = value.as_mut().step_walk(|_| given += 1);
+                idle += usize::from(given == before);
+                if done {
+                    break;
+                }
+            }
+            assert_eq!(given, if cancelled { 0 } else { 300 });
+            assert!(idle >= MORE / DROPPED_PER_STEP, "{idle} steps");
+            assert_eq!((value.as_ref().walker(), tally.bytes()), (None, 0));
+        }
+    }
+}
+
+#[test]
 fn a_copy_is_not_walked() {
     for mut value in values(100) {
         value.as_mut().begin_walk(Walker::new(1, &Tally::default()));
         assert_eq!(value.clone().as_ref().walker(), None);
-        value.as_mut().end_walk();
+        value.as_mut().cancel_walk();
+        while !value.as_mut().step_walk(|_| unreachable!("it is cancelled")) {}
         assert_eq!(value.as_ref().walker(), None);
     }
 }

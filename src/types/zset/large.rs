@@ -146,8 +146,10 @@ impl Large {
         done
     }
 
-    pub(super) fn end_walk(&mut self) {
-        self.walk.end();
+    pub(super) fn cancel_walk(&mut self) {
+        if let Some(walk) = self.walk.get_mut() {
+            walk.cancel();
+        }
     }
 
     /// Takes a member that is no longer in the tree out of the table.

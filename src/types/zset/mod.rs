@@ -466,9 +466,9 @@ impl Zset {
         }
     }
 
-    pub(super) fn end_walk(&mut self) {
+    pub(super) fn cancel_walk(&mut self) {
         if let Form::Large(large) = &mut self.form {
-            large.end_walk();
+            large.cancel_walk();
         }
     }
 }

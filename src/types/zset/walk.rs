@@ -6,7 +6,7 @@
 use super::member::Member;
 use super::tree::Tree;
 use crate::types::table::{Table, hash_bytes};
-use crate::types::walk::{Dealt, KEPT_PER_STEP, NOTE_BYTES, Share, Walker};
+use crate::types::walk::{Dealt, KEPT_PER_STEP, NOTE_BYTES, Share, Walker, drop_some};
 
 /// Members given in one step.
 const PER_STEP: usize = 64;
@@ -21,6 +21,8 @@ pub(super) struct TreeWalk {
     /// Members as they were, before their turn.
     kept: Vec<Member>,
     share: Share,
+    /// Nothing more is given.
+    over: bool,
 }
 
 /// Bytes that a kept member takes, about.
@@ -31,7 +33,12 @@ fn kept_bytes(member: &Member) -> usize {
 impl TreeWalk {
     pub(super) fn new(walker: Walker) -> TreeWalk {
         let (id, share) = walker.split();
-        TreeWalk { id, last: None, dealt: Dealt::new(), kept: Vec::new(), share }
+        TreeWalk { id, last: None, dealt: Dealt::new(), kept: Vec::new(), share, over: false }
+    }
+
+    /// Nobody wants more of it.
+    pub(super) fn cancel(&mut self) {
+        self.over = true;
     }
 
     fn is_ahead(&self, member: &Member) -> bool {
@@ -42,7 +49,7 @@ impl TreeWalk {
     /// A member with this hash is about to come, to go or to get another score.
     #[cold]
     pub(super) fn keep(&mut self, members: &Table<Member>, hash: u64, seed: u64) {
-        if self.dealt.insert(hash) {
+        if !self.over && self.dealt.insert(hash) {
             let (mut kept, mut more) = (std::mem::take(&mut self.kept), NOTE_BYTES);
             members.alike(
                 hash,
@@ -61,6 +68,9 @@ impl TreeWalk {
 
     /// Gives the members kept so far, or the next ones of the tree. True at the end.
     pub(super) fn step(&mut self, tree: &Tree, seed: u64, mut f: impl FnMut(&[u8], f64)) -> bool {
+        if self.over {
+            return drop_some(&mut self.kept, &mut self.dealt);
+        }
         if !self.kept.is_empty() {
             let rest = self.kept.len().saturating_sub(KEPT_PER_STEP);
             let mut given = 0;
@@ -81,6 +91,7 @@ impl TreeWalk {
         if start > 0 {
             self.last = tree.nth(start).map(|(bytes, score)| (score, bytes.to_vec()));
         }
-        start == 0
+        self.over = start == 0;
+        self.over && self.dealt.is_empty()
     }
 }
