@@ -284,7 +284,7 @@ impl Pump {
         self.engine.end_turn(now.mono, ended);
         if pulling && !served {
             // Nobody waits for the engine, but somebody may wait for its core, which the system takes from one that never
-            // rests only after milliseconds: of 3000 PINGs during a save that took 3 ms or more were 30, and now are 2.
+            // rests only after milliseconds: some 30 of 3000 PINGs during a save took 3 ms or more, with this none to 4.
             std::thread::yield_now();
         }
         match again {

@@ -91,7 +91,7 @@ impl Text {
         done
     }
 
-    /// Ends a walk, wherever it is.
+    /// Nobody wants more of a walk, wherever it is: it ends.
     pub fn cancel_walk(&mut self) {
         self.walk.end();
     }
