@@ -58,6 +58,10 @@ struct Large {
 }
 
 impl Keep for ThinBytes {
+    fn copy(&self) -> ThinBytes {
+        self.clone()
+    }
+
     fn kept_bytes(&self) -> usize {
         size_of::<ThinBytes>() + self.heap_bytes()
     }

@@ -20,6 +20,10 @@ use super::table::{Table, passed};
 use super::text::Text;
 use super::value::{Value, ValueMut, ValueRef};
 
+mod aside;
+
+pub(super) use aside::{Aside, Keep};
+
 /// One of the parts that a collection is written in.
 #[derive(Clone)]
 pub enum Piece<'a> {
@@ -106,19 +110,6 @@ impl Walker {
     }
 }
 
-/// Elements kept that are given in one step.
-pub(super) const KEPT_PER_STEP: usize = 64;
-
-/// Elements kept and hashes noted that are dropped in one step, once there is nothing more to give. Dropping 300
-/// thousand of them at once took 6 ms.
-const DROPPED_PER_STEP: usize = 16;
-
-/// Drops some of what a walk that is over has put aside. True if that was all.
-pub(super) fn drop_some<T>(kept: &mut Vec<T>, dealt: &mut Dealt) -> bool {
-    kept.truncate(kept.len().saturating_sub(DROPPED_PER_STEP));
-    !dealt.0.drain_some(DROPPED_PER_STEP) && kept.is_empty()
-}
-
 /// The walk of a large form, if there is one.
 pub(super) struct Walking<W>(Option<Box<W>>);
 
@@ -167,100 +158,44 @@ impl<W> std::fmt::Debug for Walking<W> {
     }
 }
 
-/// What a noted hash takes, about.
-pub(super) const NOTE_BYTES: usize = size_of::<u64>() * 3 / 2;
-
-/// An element that a walk may keep.
-pub(super) trait Keep: Clone {
-    /// Bytes that a copy takes, about.
-    fn kept_bytes(&self) -> usize;
-}
-
-/// The hashes that a walk has dealt with before their turn.
-pub(super) struct Dealt(Table<u64>);
-
-impl Dealt {
-    pub fn new() -> Dealt {
-        Dealt(Table::new())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn contains(&self, hash: u64) -> bool {
-        self.0.find(hash, |other| *other == hash).is_some()
-    }
-
-    /// Notes a hash; false if it was noted before.
-    pub fn insert(&mut self, hash: u64) -> bool {
-        let new = !self.contains(hash);
-        if new {
-            self.0.insert_unique(hash, hash, |hash| *hash);
-        }
-        new
-    }
-}
-
 /// A walk over a table.
 pub(super) struct TableWalk<T> {
     /// Who walks.
     pub id: u32,
     cursor: u64,
-    dealt: Dealt,
-    /// Elements as they were, before their turn.
-    kept: Vec<T>,
-    share: Share,
-    /// Nothing more is given.
-    over: bool,
+    aside: Aside<T>,
 }
 
 impl<T: Keep> TableWalk<T> {
     pub fn new(walker: Walker) -> TableWalk<T> {
-        let (id, share) = walker.split();
-        TableWalk { id, cursor: 0, dealt: Dealt::new(), kept: Vec::new(), share, over: false }
+        let (id, aside) = Aside::new(walker);
+        TableWalk { id, cursor: 0, aside }
     }
 
     /// Nobody wants more of it.
     pub fn cancel(&mut self) {
-        self.over = true;
+        self.aside.finish();
     }
 
     /// An element with this hash is about to come, to go or to change.
     #[cold]
     pub fn keep(&mut self, table: &Table<T>, hash: u64, rehash: impl Fn(&T) -> u64) {
-        if !self.over && !passed(hash, self.cursor) && self.dealt.insert(hash) {
-            self.share.add(NOTE_BYTES);
-            table.alike(hash, rehash, |element| {
-                self.share.add(element.kept_bytes());
-                self.kept.push(element.clone());
-            });
+        if !passed(hash, self.cursor) && self.aside.deal(hash) {
+            table.alike(hash, rehash, |element| self.aside.keep(element));
         }
     }
 
     /// Gives the elements kept so far, or those of the next bucket. True at the end.
     pub fn step(&mut self, table: &Table<T>, rehash: impl Fn(&T) -> u64, mut f: impl FnMut(&T)) -> bool {
-        if self.over {
-            return drop_some(&mut self.kept, &mut self.dealt);
+        if let Some(ended) = self.aside.step(&mut f) {
+            return ended;
         }
-        if !self.kept.is_empty() {
-            let rest = self.kept.len().saturating_sub(KEPT_PER_STEP);
-            let mut given = 0;
-            self.kept.drain(rest..).for_each(|element| {
-                given += element.kept_bytes();
-                f(&element);
-            });
-            self.share.sub(given);
-            return false;
-        }
-        let dealt = &self.dealt;
         self.cursor = table.scan(self.cursor, &rehash, |element| {
-            if dealt.is_empty() || !dealt.contains(rehash(element)) {
+            if self.aside.is_due(|| rehash(element)) {
                 f(element);
             }
         });
-        self.over = self.cursor == 0;
-        self.over && self.dealt.is_empty()
+        self.cursor == 0 && self.aside.finish()
     }
 }
 

@@ -97,6 +97,10 @@ impl Block {
 }
 
 impl Keep for Block {
+    fn copy(&self) -> Block {
+        self.clone()
+    }
+
     fn kept_bytes(&self) -> usize {
         size_of::<Block>() + self.0.heap_bytes()
     }

@@ -189,7 +189,7 @@ fn what_was_put_aside_is_dropped_in_steps() {
                 }
             }
             assert_eq!(given, if cancelled { 0 } else { 300 });
-            assert!(idle >= MORE / DROPPED_PER_STEP, "{idle} steps");
+            assert!(idle >= MORE / aside::DROPPED_PER_STEP, "{idle} steps");
             assert_eq!((value.as_ref().walker(), tally.bytes()), (None, 0));
         }
     }

@@ -6,7 +6,7 @@
 use super::member::Member;
 use super::tree::Tree;
 use crate::types::table::{Table, hash_bytes};
-use crate::types::walk::{Dealt, KEPT_PER_STEP, NOTE_BYTES, Share, Walker, drop_some};
+use crate::types::walk::{Aside, Keep, Walker};
 
 /// Members given in one step.
 const PER_STEP: usize = 64;
@@ -17,81 +17,67 @@ pub(super) struct TreeWalk {
     pub(super) id: u32,
     /// Everything from here up has been given.
     last: Option<(f64, Vec<u8>)>,
-    dealt: Dealt,
-    /// Members as they were, before their turn.
-    kept: Vec<Member>,
-    share: Share,
-    /// Nothing more is given.
-    over: bool,
+    aside: Aside<Member>,
 }
 
-/// Bytes that a kept member takes, about.
-fn kept_bytes(member: &Member) -> usize {
-    size_of::<Member>() + Member::heap_bytes(member.bytes().len())
+impl Keep for Member {
+    fn copy(&self) -> Member {
+        Member::new(self.bytes(), self.score())
+    }
+
+    fn kept_bytes(&self) -> usize {
+        size_of::<Member>() + Member::heap_bytes(self.bytes().len())
+    }
 }
 
 impl TreeWalk {
     pub(super) fn new(walker: Walker) -> TreeWalk {
-        let (id, share) = walker.split();
-        TreeWalk { id, last: None, dealt: Dealt::new(), kept: Vec::new(), share, over: false }
+        let (id, aside) = Aside::new(walker);
+        TreeWalk { id, last: None, aside }
     }
 
     /// Nobody wants more of it.
     pub(super) fn cancel(&mut self) {
-        self.over = true;
-    }
-
-    fn is_ahead(&self, member: &Member) -> bool {
-        let Some((score, bytes)) = &self.last else { return true };
-        member.score() < *score || (member.score() == *score && member.bytes() < &bytes[..])
+        self.aside.finish();
     }
 
     /// A member with this hash is about to come, to go or to get another score.
     #[cold]
     pub(super) fn keep(&mut self, members: &Table<Member>, hash: u64, seed: u64) {
-        if !self.over && self.dealt.insert(hash) {
-            let (mut kept, mut more) = (std::mem::take(&mut self.kept), NOTE_BYTES);
+        if self.aside.deal(hash) {
+            let (last, aside) = (self.last.as_ref(), &mut self.aside);
+            let is_ahead = |member: &Member| {
+                let Some((score, bytes)) = last else { return true };
+                member.score() < *score || (member.score() == *score && member.bytes() < &bytes[..])
+            };
             members.alike(
                 hash,
                 |member| hash_bytes(seed, member.bytes()),
                 |member| {
-                    if self.is_ahead(member) {
-                        more += kept_bytes(member);
-                        kept.push(Member::new(member.bytes(), member.score()));
+                    if is_ahead(member) {
+                        aside.keep(member);
                     }
                 },
             );
-            self.kept = kept;
-            self.share.add(more);
         }
     }
 
     /// Gives the members kept so far, or the next ones of the tree. True at the end.
     pub(super) fn step(&mut self, tree: &Tree, seed: u64, mut f: impl FnMut(&[u8], f64)) -> bool {
-        if self.over {
-            return drop_some(&mut self.kept, &mut self.dealt);
-        }
-        if !self.kept.is_empty() {
-            let rest = self.kept.len().saturating_sub(KEPT_PER_STEP);
-            let mut given = 0;
-            self.kept.drain(rest..).for_each(|member| {
-                given += kept_bytes(&member);
-                f(member.bytes(), member.score());
-            });
-            self.share.sub(given);
-            return false;
+        if let Some(ended) = self.aside.step(|member| f(member.bytes(), member.score())) {
+            return ended;
         }
         let end = self.last.as_ref().map_or(tree.len(), |(score, bytes)| tree.rank(*score, bytes));
         let start = end.saturating_sub(PER_STEP);
         for (bytes, score) in tree.iter(start..end, true) {
-            if self.dealt.is_empty() || !self.dealt.contains(hash_bytes(seed, bytes)) {
+            if self.aside.is_due(|| hash_bytes(seed, bytes)) {
                 f(bytes, score);
             }
         }
-        if start > 0 {
-            self.last = tree.nth(start).map(|(bytes, score)| (score, bytes.to_vec()));
+        if start == 0 {
+            return self.aside.finish();
         }
-        self.over = start == 0;
-        self.over && self.dealt.is_empty()
+        self.last = tree.nth(start).map(|(bytes, score)| (score, bytes.to_vec()));
+        false
     }
 }
