@@ -132,16 +132,26 @@ fn used_memory() -> usize {
 }
 
 async fn load(database: &IdbDatabase, name: String, options: &Options) -> Result<Rc<Home>, Failure> {
-    let (manifest, was_at_rest, end) = take_over(database).await?;
-    if !was_at_rest && idb::is_leveldb() {
+    let (manifest, found) = take_over(database).await?;
+    if !found.was_at_rest() && idb::is_leveldb() {
         settle_after_crash(database).await;
     }
-    let mut engine = engine(Some(options.policy));
-    engine.begin_load(clock::now(), 0);
-    load_base(database, &manifest, &mut engine).await?;
-    let mut log =
-        Log { database, owner: manifest.epoch, engine, chain: Chain::incr(&manifest), run: Vec::new(), report: None };
-    log.load(options.damage, end).await?;
+    let mut log = Log {
+        database,
+        owner: manifest.epoch,
+        engine: engine(Some(options.policy)),
+        chain: Chain::incr(&manifest),
+        run: Vec::new(),
+        changed: false,
+        report: None,
+    };
+    if let Err(failure) = log.load_all(&manifest, options.damage, found.log_end).await {
+        // A database that is refused is left as it was; should that fail, our number stays, which does no harm.
+        if !log.changed {
+            let _ = found.put_back(database, manifest.epoch).await;
+        }
+        return Err(failure);
+    }
     let Log { mut engine, chain, report, .. } = log;
     clean_up(database, &manifest, chain.sequence).await?;
     let now = clock::now();
@@ -166,18 +176,60 @@ async fn load(database: &IdbDatabase, name: String, options: &Options) -> Result
     Ok(home)
 }
 
-/// Reads the manifest, makes a new one if the database is new, and puts our number into it.
-/// Also tells whether nothing was being stored when its last owner went, and where the log ended then.
-async fn take_over(database: &IdbDatabase) -> Result<(Manifest, bool, u64), Failure> {
+/// What a database said of its owner before we took it over.
+struct Found {
+    /// There was nothing: the manifest is ours.
+    fresh: bool,
+    owner: JsValue,
+    rested: JsValue,
+    /// The number of the last owner, whose end we have marked.
+    last: u64,
+    /// Its end was marked before.
+    was_ended: bool,
+    /// Where the log ended.
+    log_end: u64,
+}
+
+impl Found {
+    /// Nothing was being stored when the last owner went.
+    fn was_at_rest(&self) -> bool {
+        self.fresh || !self.rested.is_undefined()
+    }
+
+    /// Makes it as if we had never come: nothing was stored under our number. Not if somebody else has come since.
+    async fn put_back(&self, database: &IdbDatabase, epoch: u64) -> Result<(), Failure> {
+        let transaction = idb::write(database, &[idb::META], Durability::Strict)?;
+        let end = idb::end(&transaction);
+        let meta = idb::store(&transaction, idb::META)?;
+        if self.fresh || idb::result(&meta.get(&OWNER.into())?).await?.as_f64() != Some(epoch as f64) {
+            return Ok(());
+        }
+        for (key, value) in [(OWNER, &self.owner), (RESTED, &self.rested)] {
+            if value.is_undefined() {
+                meta.delete(&key.into())?;
+            } else {
+                meta.put_with_key(value, &key.into())?;
+            }
+        }
+        if !self.was_ended {
+            meta.delete(&ended(self.last))?;
+        }
+        idb::commit(&transaction)?;
+        end.await
+    }
+}
+
+/// Reads the manifest, makes a new one if the database is new, and puts our number into it. Also gives what was there.
+async fn take_over(database: &IdbDatabase) -> Result<(Manifest, Found), Failure> {
     let transaction = idb::write(database, &[idb::META, idb::BASE, idb::INCR], Durability::Strict)?;
     let end = idb::end(&transaction);
     let meta = idb::store(&transaction, idb::META)?;
     let stored = idb::result(&meta.get(&MANIFEST.into())?).await?;
-    let owner = count(&idb::result(&meta.get(&OWNER.into())?).await?).unwrap_or(0);
+    let owner = idb::result(&meta.get(&OWNER.into())?).await?;
     let log_end = count(&idb::result(&meta.get(&END.into())?).await?).unwrap_or(0);
     let rested = idb::result(&meta.get(&RESTED.into())?).await?;
-    let was_at_rest = stored.is_undefined() || !rested.is_undefined();
-    let mut manifest = if stored.is_undefined() {
+    let fresh = stored.is_undefined();
+    let mut manifest = if fresh {
         let parts = idb::result(&idb::store(&transaction, idb::BASE)?.count()?).await?;
         let pieces = idb::result(&idb::store(&transaction, idb::INCR)?.count()?).await?;
         if parts.as_f64() != Some(0.0) || pieces.as_f64() != Some(0.0) {
@@ -196,19 +248,17 @@ async fn take_over(database: &IdbDatabase) -> Result<(Manifest, bool, u64), Fail
     let marks = IdbKeyRange::bound(&ended(0), &ended(MOST as u64))?;
     let marks: Array = idb::result(&meta.get_all_keys_with_key(&marks)?).await?.unchecked_into();
     let ended_last = marks.iter().last().and_then(|mark| count(&mark.unchecked_into::<Array>().get(1))).unwrap_or(0);
-    let owner = owner.max(manifest.epoch).max(ended_last);
-    manifest.epoch = owner + 1;
+    let last = count(&owner).unwrap_or(0).max(manifest.epoch).max(ended_last);
+    manifest.epoch = last + 1;
     meta.put_with_key(&(manifest.epoch as f64).into(), &OWNER.into())?;
     meta.delete(&RESTED.into())?;
-    // The owner before, should it still be there after all, fails from here on; those long before it are gone.
-    let long_gone = IdbKeyRange::bound(&ended(0), &ended(owner.saturating_sub(ENDED_KEPT)))?;
-    meta.delete(&long_gone)?;
-    if owner > 0 {
-        meta.put_with_key(&JsValue::TRUE, &ended(owner))?;
+    // The owner before, should it still be there after all, fails from here on.
+    if last > 0 {
+        meta.put_with_key(&JsValue::TRUE, &ended(last))?;
     }
     idb::commit(&transaction)?;
     end.await?;
-    Ok((manifest, was_at_rest, log_end))
+    Ok((manifest, Found { fresh, owner, rested, last, was_ended: ended_last == last, log_end }))
 }
 
 /// A stored count; `None` if it is none.
@@ -332,10 +382,19 @@ struct Log<'d> {
     engine: Engine,
     chain: Chain,
     run: Vec<Place>,
+    /// Something that is stored was cut off, or is about to be.
+    changed: bool,
     report: Option<String>,
 }
 
 impl Log<'_> {
+    /// Loads the base and the log behind it.
+    async fn load_all(&mut self, manifest: &Manifest, damage: Damage, end: u64) -> Result<(), Failure> {
+        self.engine.begin_load(clock::now(), 0);
+        load_base(self.database, manifest, &mut self.engine).await?;
+        self.load(damage, end).await
+    }
+
     async fn load(&mut self, damage: Damage, end: u64) -> Result<(), Failure> {
         let mut range = idb::from_generation(self.chain.generation)?;
         let mut slices = Slices::new();
@@ -414,6 +473,7 @@ impl Log<'_> {
             false => format!("{count} records were put into quarantine, from {place}"),
         };
         let aside = self.readable(&from).await?;
+        self.changed = true;
         let transaction = idb::write(self.database, &[idb::META, idb::INCR, idb::QUARANTINE], Durability::Strict)?;
         let end = idb::end(&transaction);
         let quarantine = idb::store(&transaction, idb::QUARANTINE)?;
@@ -460,6 +520,7 @@ impl Log<'_> {
         let Some(at) = self.run.iter().rposition(|place| place.before.offset <= valid) else { return Ok(()) };
         let Place { generation, sequence, before } = &self.run[at];
         let cut = self.chain.offset - valid;
+        self.changed = true;
         let transaction = idb::write(self.database, &[idb::META, idb::INCR], Durability::Strict)?;
         let end = idb::end(&transaction);
         idb::store(&transaction, idb::META)?.delete(&END.into())?;
@@ -485,11 +546,15 @@ impl Log<'_> {
     }
 }
 
-/// Deletes what rewrites have left behind that ended halfway, and says where the log ends.
+/// Deletes what rewrites have left behind that ended halfway, and the marks of owners that are long gone; says where the
+/// log ends.
 async fn clean_up(database: &IdbDatabase, manifest: &Manifest, log_end: u64) -> Result<(), Failure> {
     let transaction = idb::write(database, &[idb::META, idb::BASE, idb::INCR], Durability::Relaxed)?;
     let end = idb::end(&transaction);
-    idb::store(&transaction, idb::META)?.put_with_key(&(log_end as f64).into(), &END.into())?;
+    let meta = idb::store(&transaction, idb::META)?;
+    meta.put_with_key(&(log_end as f64).into(), &END.into())?;
+    let long_gone = IdbKeyRange::bound(&ended(0), &ended(manifest.epoch.saturating_sub(1 + ENDED_KEPT)))?;
+    meta.delete(&long_gone)?;
     let before = idb::before_generation(manifest.generation)?;
     let base = idb::store(&transaction, idb::BASE)?;
     base.delete(&before)?;
