@@ -701,10 +701,15 @@ impl Keyspace {
         }
     }
 
-    /// Adds a watcher of a key of the selected db.
-    pub fn watch(&mut self, key: &[u8], client: ClientId) {
+    /// Adds a watcher of a key of the selected db; false if it is one already.
+    pub fn watch(&mut self, key: &[u8], client: ClientId) -> bool {
         let stale = self.standing(self.db, key) == Standing::Stale;
-        self.dbs[self.db].watched.entry(key.into()).or_default().push(Watcher { client, stale });
+        let watchers = self.dbs[self.db].watched.entry(key.into()).or_default();
+        let new = watchers.iter().all(|watcher| watcher.client != client);
+        if new {
+            watchers.push(Watcher { client, stale });
+        }
+        new
     }
 
     /// Whether the time of a key has come since a client began to watch it.

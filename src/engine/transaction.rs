@@ -31,12 +31,10 @@ impl Server {
 
 /// Makes a client watch a key of the selected db.
 pub fn watch(keys: &mut Keyspace, client: &mut Client, key: &[u8]) {
-    let db = keys.db;
-    if client.watched.iter().any(|(d, k)| *d == db && &**k == key) {
-        return;
+    // The key knows its watchers: there are fewer of them than keys that a client may watch.
+    if keys.watch(key, client.handle) {
+        client.watched.push((keys.db, key.into()));
     }
-    client.watched.push((db, key.into()));
-    keys.watch(key, client.handle);
 }
 
 /// Makes a client forget all it watches.
