@@ -61,7 +61,7 @@ fn add_entry(digest: &mut Digest, entry: &Entry) {
         value @ (ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Ascii(_)) => {
             digest.mix(value.text(&mut Vec::new()))
         }
-        ValueRef::List(list) => list.iter().for_each(|item| digest.mix_item(item)),
+        ValueRef::List(list) => list.iter().for_each(|element| element.with(|item| digest.mix_item(item))),
         ValueRef::Set(set) => set.iter().for_each(|item| digest.xor(item.bytes(&mut IntBuf::new()))),
         ValueRef::Zset(zset) => {
             for (member, score) in zset.iter() {

@@ -4,11 +4,12 @@
 //! listpack only when [`List::try_shrink`] is called, which commands do where Redis does (after
 //! LPOP, RPOP, LMOVE, LTRIM, LREM and LSET). Limits come in as [`ListLimits`] with each operation,
 //! so that a change of configuration holds at once. No operation on a large list copies more than
-//! a few nodes. Nothing is compressed: compressed nodes exist only in RDB files.
+//! a few nodes. No node is compressed in memory, but full ones are packed: see `uniform.rs`.
 //!
 //! Invariant: a quicklist may hold no element (after its last one was removed); a list never
 //! holds an empty node. Redis' counterparts: `t_list.c` (encodings), `quicklist.c`.
 
+mod element;
 mod iter;
 mod node;
 mod quicklist;
@@ -17,8 +18,9 @@ mod tests;
 mod uniform;
 mod walk;
 
-use super::listpack::{Item, Listpack, Needle};
+use super::listpack::{Listpack, Needle};
 use super::walk::Walker;
+pub use element::Element;
 pub use iter::Iter;
 pub use node::{NodeBody, NodeRef};
 
@@ -273,17 +275,17 @@ impl List {
     }
 
     /// The first element.
-    pub fn front(&self) -> Option<Item<'_>> {
+    pub fn front(&self) -> Option<Element<'_>> {
         match &self.repr {
-            Repr::Packed(pack) => pack.first().map(|offset| pack.at(offset)),
+            Repr::Packed(pack) => pack.first().map(|offset| Element::Item(pack.at(offset))),
             Repr::Quick(quick) => quick.peek(End::Head),
         }
     }
 
     /// The last element.
-    pub fn back(&self) -> Option<Item<'_>> {
+    pub fn back(&self) -> Option<Element<'_>> {
         match &self.repr {
-            Repr::Packed(pack) => pack.last().map(|offset| pack.at(offset)),
+            Repr::Packed(pack) => pack.last().map(|offset| Element::Item(pack.at(offset))),
             Repr::Quick(quick) => quick.peek(End::Tail),
         }
     }
@@ -339,10 +341,10 @@ impl List {
     }
 
     /// The element with this index; negative ones count from the tail.
-    pub fn index(&self, index: i64) -> Option<Item<'_>> {
+    pub fn index(&self, index: i64) -> Option<Element<'_>> {
         let index = self.absolute(index)?;
         match &self.repr {
-            Repr::Packed(pack) => pack.item(index as i64),
+            Repr::Packed(pack) => pack.item(index as i64).map(Element::Item),
             Repr::Quick(quick) => quick.item(index),
         }
     }
@@ -530,7 +532,8 @@ impl List {
     /// Indexes, ascending, of the elements equal to `value` among the first `max_len` (LPOS).
     pub fn positions<'a>(&'a self, value: &'a [u8], max_len: usize) -> impl Iterator<Item = usize> + 'a {
         let needle = Needle::new(value);
-        let hits = self.range(0, max_len).enumerate().filter(move |&(_, item)| needle.matches(item));
+        let hits =
+            self.range(0, max_len).enumerate().filter(move |&(_, element)| element.with(|item| needle.matches(item)));
         hits.map(|(index, _)| index)
     }
 
@@ -540,6 +543,8 @@ impl List {
         let needle = Needle::new(value);
         let len = self.len();
         let items = self.range_rev(len.wrapping_sub(1), max_len).enumerate();
-        items.filter(move |&(_, item)| needle.matches(item)).map(move |(back, _)| len - 1 - back)
+        items
+            .filter(move |&(_, element)| element.with(|item| needle.matches(item)))
+            .map(move |(back, _)| len - 1 - back)
     }
 }

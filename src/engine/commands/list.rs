@@ -12,7 +12,7 @@ use crate::engine::error::{Error, Outcome};
 use crate::engine::keyspace::Keyspace;
 use crate::engine::spec::*;
 use crate::resp::{Args, Reply};
-use crate::types::list::List;
+use crate::types::list::{Element, List};
 use crate::types::listpack::Item;
 use crate::types::number::IntBuf;
 use crate::types::value::Value;
@@ -182,7 +182,7 @@ impl Side {
         }
     }
 
-    fn item(self, list: &List) -> Option<Item<'_>> {
+    fn element(self, list: &List) -> Option<Element<'_>> {
         match self {
             Side::Left => list.front(),
             Side::Right => list.back(),
@@ -197,11 +197,11 @@ impl Side {
     }
 }
 
-fn reply_item(reply: &mut Reply, item: Item) {
-    match item {
+fn reply_element(reply: &mut Reply, element: Element) {
+    element.with(|item| match item {
         Item::Bytes(bytes) => reply.bulk(bytes),
         Item::Int(n) => reply.bulk_int(n),
-    }
+    });
 }
 
 /// What follows from taking elements: `event`, and the end of an empty list.
@@ -223,9 +223,9 @@ pub(super) fn pop_one(
 ) -> Result<bool, Error> {
     let limits = keys.settings.list;
     let Some(list) = keys.list_mut(key)? else { return Ok(false) };
-    let Some(item) = side.item(list) else { return Ok(false) };
+    let Some(element) = side.element(list) else { return Ok(false) };
     head(reply);
-    reply_item(reply, item);
+    reply_element(reply, element);
     side.remove(list);
     list.try_shrink(&limits);
     let empty = list.is_empty();
@@ -251,11 +251,11 @@ pub(super) fn pop_many(
     reply.array(count);
     match side {
         Side::Left => {
-            list.range(0, count).for_each(|item| reply_item(reply, item));
+            list.range(0, count).for_each(|element| reply_element(reply, element));
             list.delete_range(0, count);
         }
         Side::Right => {
-            list.range_rev(len.saturating_sub(1), count).for_each(|item| reply_item(reply, item));
+            list.range_rev(len.saturating_sub(1), count).for_each(|element| reply_element(reply, element));
             list.delete_range(len - count, count);
         }
     }
@@ -304,7 +304,7 @@ pub(super) fn move_one(call: &mut Call, source: &[u8], from: Side, target: &[u8]
 }
 
 fn side_bytes(list: &List, side: Side) -> Option<Vec<u8>> {
-    side.item(list).map(|item| item.bytes(&mut IntBuf::new()).to_vec())
+    side.element(list).map(Element::to_vec)
 }
 
 /// Makes a list at a key that is not there; `fill` must not leave it empty.
@@ -562,7 +562,7 @@ fn lindex(call: &mut Call) -> Outcome {
         Some(list) => list.index(index?),
     };
     match item {
-        Some(item) => reply_item(call.reply, item),
+        Some(item) => reply_element(call.reply, item),
         None => call.reply.null(),
     }
     Ok(())
@@ -577,7 +577,7 @@ fn lrange(call: &mut Call) -> Outcome {
     };
     call.reply.array(count);
     let reply = &mut *call.reply;
-    list.range(first, count).for_each(|item| reply_item(reply, item));
+    list.range(first, count).for_each(|element| reply_element(reply, element));
     Ok(())
 }
 

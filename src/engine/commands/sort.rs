@@ -219,14 +219,14 @@ fn load(keys: &mut Keyspace, key: &[u8], request: &mut Request) -> Result<(Owned
             let part = request.shown(list.len());
             if request.descending {
                 let start = list.len().saturating_sub(part.start + 1);
-                list.range_rev(start, part.len()).for_each(&mut push);
+                list.range_rev(start, part.len()).for_each(|element| element.with(&mut push));
             } else {
-                list.range(part.start, part.len()).for_each(&mut push);
+                list.range(part.start, part.len()).for_each(|element| element.with(&mut push));
             }
             shown = 0..part.len();
         }
         Some(ValueRef::List(list)) => {
-            list.iter().for_each(&mut push);
+            list.iter().for_each(|element| element.with(&mut push));
             shown = request.shown(list.len());
         }
         Some(ValueRef::Zset(zset)) if request.unsorted => {

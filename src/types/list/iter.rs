@@ -1,7 +1,7 @@
 //! Walking over a list, in either direction, a known number of elements at most.
 
+use super::element::Element;
 use super::node::{Node, NodeIter};
-use crate::types::listpack::Item;
 use std::collections::vec_deque;
 
 /// Elements of a list from some index on; with `REVERSE` towards the head.
@@ -25,12 +25,12 @@ impl<'a, const REVERSE: bool> Iter<'a, REVERSE> {
 
     /// The next element of the present node.
     #[inline]
-    fn step(&mut self) -> Option<Item<'a>> {
+    fn step(&mut self) -> Option<Element<'a>> {
         if REVERSE { self.node.next_back() } else { self.node.next() }
     }
 
     #[cold]
-    fn enter_next_node(&mut self) -> Option<Item<'a>> {
+    fn enter_next_node(&mut self) -> Option<Element<'a>> {
         let node = if REVERSE { self.nodes.next_back() } else { self.nodes.next() };
         let Some(node) = node else {
             self.remaining = 0;
@@ -42,10 +42,10 @@ impl<'a, const REVERSE: bool> Iter<'a, REVERSE> {
 }
 
 impl<'a, const REVERSE: bool> Iterator for Iter<'a, REVERSE> {
-    type Item = Item<'a>;
+    type Item = Element<'a>;
 
     #[inline]
-    fn next(&mut self) -> Option<Item<'a>> {
+    fn next(&mut self) -> Option<Element<'a>> {
         if self.remaining == 0 {
             return None;
         }
@@ -57,7 +57,7 @@ impl<'a, const REVERSE: bool> Iterator for Iter<'a, REVERSE> {
     }
 
     /// Node by node: faster than one call of `next` an element.
-    fn fold<B, F: FnMut(B, Item<'a>) -> B>(mut self, init: B, mut f: F) -> B {
+    fn fold<B, F: FnMut(B, Element<'a>) -> B>(mut self, init: B, mut f: F) -> B {
         let mut result = init;
         while let Some(item) = self.next() {
             result = f(result, item);

@@ -5,6 +5,7 @@
 //! [`Node`]: `count` is the number of its elements; in a quicklist it is never 0; a plain node has
 //! exactly one element. Redis' counterpart: `quicklistNode`.
 
+use super::element::Element;
 use super::quicklist::End;
 use super::uniform::{self, Uniform};
 use crate::types::listpack::{self, Item, Listpack, Needle, Room};
@@ -175,27 +176,27 @@ impl Node {
     }
 
     /// The element with this index in the node, which must be there.
-    pub fn item(&self, index: usize) -> Item<'_> {
+    pub fn item(&self, index: usize) -> Element<'_> {
         match &self.body {
-            Body::Packed(pack) => pack.item(index as i64).expect("index within the node"),
+            Body::Packed(pack) => Element::Item(pack.item(index as i64).expect("index within the node")),
             Body::Sealed(uniform) => uniform.item(index).expect("index within the node"),
-            Body::Plain(element) => Item::Bytes(element),
+            Body::Plain(element) => Element::Item(Item::Bytes(element)),
         }
     }
 
-    pub fn first(&self) -> Item<'_> {
+    pub fn first(&self) -> Element<'_> {
         match &self.body {
-            Body::Packed(pack) => pack.at(pack.first().expect("a node is not empty")),
+            Body::Packed(pack) => Element::Item(pack.at(pack.first().expect("a node is not empty"))),
             Body::Sealed(_) => self.item(0),
-            Body::Plain(element) => Item::Bytes(element),
+            Body::Plain(element) => Element::Item(Item::Bytes(element)),
         }
     }
 
-    pub fn last(&self) -> Item<'_> {
+    pub fn last(&self) -> Element<'_> {
         match &self.body {
-            Body::Packed(pack) => pack.at(pack.last().expect("a node is not empty")),
+            Body::Packed(pack) => Element::Item(pack.at(pack.last().expect("a node is not empty"))),
             Body::Sealed(_) => self.item(self.count() - 1),
-            Body::Plain(element) => Item::Bytes(element),
+            Body::Plain(element) => Element::Item(Item::Bytes(element)),
         }
     }
 
@@ -222,7 +223,7 @@ impl Node {
     /// returns how many.
     pub fn remove_matching(&mut self, needle: &Needle, max: usize, from_tail: bool) -> usize {
         if let Body::Sealed(_) = &self.body {
-            if max == 0 || !self.iter().any(|item| needle.matches(item)) {
+            if max == 0 || !self.iter().any(|element| element.with(|item| needle.matches(item))) {
                 return 0;
             }
             self.unseal();
@@ -311,14 +312,15 @@ impl<'a> NodeIter<'a> {
 }
 
 impl<'a> Iterator for NodeIter<'a> {
-    type Item = Item<'a>;
+    type Item = Element<'a>;
 
-    #[inline]
-    fn next(&mut self) -> Option<Item<'a>> {
+    /// Always inline: an element that is handed over in memory costs LRANGE a sixth of its time.
+    #[inline(always)]
+    fn next(&mut self) -> Option<Element<'a>> {
         match self {
-            NodeIter::Packed(iter) => iter.next().map(|(_, item)| item),
+            NodeIter::Packed(iter) => iter.next().map(|(_, item)| Element::Item(item)),
             NodeIter::Uniform(iter) => iter.next(),
-            NodeIter::Plain(element) => element.take().map(Item::Bytes),
+            NodeIter::Plain(element) => element.take().map(|element| Element::Item(Item::Bytes(element))),
         }
     }
 }
@@ -327,9 +329,9 @@ impl DoubleEndedIterator for NodeIter<'_> {
     #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         match self {
-            NodeIter::Packed(iter) => iter.next_back().map(|(_, item)| item),
+            NodeIter::Packed(iter) => iter.next_back().map(|(_, item)| Element::Item(item)),
             NodeIter::Uniform(iter) => iter.next_back(),
-            NodeIter::Plain(element) => element.take().map(Item::Bytes),
+            NodeIter::Plain(element) => element.take().map(|element| Element::Item(Item::Bytes(element))),
         }
     }
 }

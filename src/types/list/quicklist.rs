@@ -7,9 +7,10 @@
 //! without compressed nodes.
 
 use super::ListLimits;
+use super::element::Element;
 use super::node::{Node, NodeBody, NodeRef};
 use super::walk::NodeWalk;
-use crate::types::listpack::{Item, Listpack, Needle, Room, snug_capacity};
+use crate::types::listpack::{Listpack, Needle, Room, snug_capacity};
 use crate::types::walk::{Walker, Walking};
 use std::collections::VecDeque;
 
@@ -85,11 +86,11 @@ impl Quicklist {
     }
 
     /// The element with this index.
-    pub fn item(&self, index: usize) -> Option<Item<'_>> {
+    pub fn item(&self, index: usize) -> Option<Element<'_>> {
         self.locate(index).map(|(n, i)| self.nodes[n].item(i))
     }
 
-    pub fn peek(&self, end: End) -> Option<Item<'_>> {
+    pub fn peek(&self, end: End) -> Option<Element<'_>> {
         match end {
             End::Head => self.nodes.front().map(Node::first),
             End::Tail => self.nodes.back().map(Node::last),
@@ -98,10 +99,9 @@ impl Quicklist {
 
     /// Node and index within it of the first element equal to `needle`.
     pub fn find(&self, needle: &Needle) -> Option<(usize, usize)> {
-        self.nodes
-            .iter()
-            .enumerate()
-            .find_map(|(n, node)| node.iter().position(|item| needle.matches(item)).map(|i| (n, i)))
+        self.nodes.iter().enumerate().find_map(|(n, node)| {
+            node.iter().position(|element| element.with(|item| needle.matches(item))).map(|i| (n, i))
+        })
     }
 }
 
@@ -349,7 +349,7 @@ impl Quicklist {
             }
             return;
         };
-        let old = Listpack::item_entry_len(node.item(i));
+        let old = node.item(i).with(Listpack::item_entry_len);
         let bytes = len - old + Listpack::entry_len(element);
         if !large && !limits.exceeded(bytes / REPLACE_SLACK, 0) {
             self.edit(n, |node| node.replace(i, element));
@@ -377,7 +377,7 @@ impl Quicklist {
             }
             let n = if from == End::Head { step } else { self.nodes.len() - 1 - step };
             // A walk keeps what is about to change: let nothing seem so that does not.
-            if self.walk.is_on() && !self.nodes[n].iter().any(|item| needle.matches(item)) {
+            if self.walk.is_on() && !self.nodes[n].iter().any(|element| element.with(|item| needle.matches(item))) {
                 continue;
             }
             removed += self.edit(n, |node| node.remove_matching(needle, max - removed, from == End::Tail));

@@ -2,13 +2,16 @@
 //!
 //! A node that is full and no longer at the end of its list is seldom changed. If its elements are strings of one
 //! length they lie here, each as its bytes alone, and two bytes an element are saved. Elements can be taken from
-//! both ends until half are gone; whoever else changes the node makes a listpack of it again. Redis' counterpart:
-//! none; in RDB files such a node is the listpack it stands for.
+//! both ends until half are gone; whoever else changes the node makes a listpack of it again. Eight that are plain ASCII
+//! take the room of seven (see `element.rs`). Redis' counterpart: none; in RDB files such a node is the listpack it
+//! stands for.
 //!
-//! Invariants: `width` is not 0; each part holds whole elements, in order; `count` of them, at least one, behind the
-//! first `skip` are still there; `pack_len` is the length of their listpack. If an element may be the canonical form
-//! of an integer, which a listpack holds as such, `numbers` says so.
+//! Invariants: `width` is not 0; `groups` groups of eight elements come first, then elements as they are; each part
+//! holds whole groups or elements, in order; `count` elements, at least one, behind the first `skip` are still there;
+//! `pack_len` is the length of their listpack. If an element may be the canonical form of an integer, which a listpack
+//! holds as such, `numbers` says so.
 
+use super::element::{self, Element, GROUP, Grouped, LONGEST, ROOM, SHORTEST};
 use super::quicklist::End;
 use crate::types::listpack::{IntBuf, Item, Listpack};
 use crate::types::thin::ThinBytes;
@@ -19,6 +22,9 @@ pub(super) struct Uniform {
     parts: [Option<ThinBytes>; 3],
     pack_len: u32,
     width: u16,
+    groups: u16,
+    /// Elements that there is memory for.
+    capacity: u16,
     skip: u16,
     count: u16,
     numbers: bool,
@@ -43,7 +49,7 @@ fn weight(bytes: usize) -> usize {
     }
 }
 
-/// How to divide `total` bytes, elements of `width` bytes, so that they take little memory.
+/// How to divide `total` bytes, in pieces of `width` bytes, so that they take little memory.
 fn divide(total: usize, width: usize) -> [usize; 3] {
     let mut best = (weight(total), [total, 0, 0]);
     if total < PAGE / 2 {
@@ -94,16 +100,40 @@ impl Uniform {
         let (count, pack_len) = (u16::try_from(pack.count()).ok()?, u32::try_from(pack.byte_len()).ok()?);
         let mut all = vec![0; usize::from(count) * width];
         fill(&mut all);
+        let groups =
+            if (SHORTEST..=LONGEST).contains(&width) && all.is_ascii() { usize::from(count) / GROUP } else { 0 };
+        let (packed, mut piece) = (groups * ROOM * width, width);
+        if groups > 0 {
+            // Each group lies before what it is made of, or begins there and is shorter.
+            piece = ROOM * width;
+            let mut group = vec![0; piece];
+            for n in 0..groups {
+                element::pack(&all[n * GROUP * width..][..GROUP * width], &mut group);
+                all[n * piece..][..piece].copy_from_slice(&group);
+            }
+            all.drain(packed..groups * GROUP * width);
+        }
         let mut rest = &all[..];
         let parts =
-            divide(all.len(), width).map(|part| rest.split_off(..part).filter(|it| !it.is_empty()).map(ThinBytes::new));
-        Some(Uniform { parts, pack_len, width: u16::try_from(width).ok()?, skip: 0, count, numbers })
+            divide(all.len(), piece).map(|part| rest.split_off(..part).filter(|it| !it.is_empty()).map(ThinBytes::new));
+        let (width, groups) = (u16::try_from(width).ok()?, groups as u16);
+        Some(Uniform { parts, pack_len, width, groups, capacity: count, skip: 0, count, numbers })
     }
 
     /// The listpack of these elements.
     pub fn to_listpack(&self) -> Listpack {
-        let elements = self.parts.iter().flatten().flat_map(|part| part.chunks_exact(self.width.into()));
-        let elements = elements.skip(self.skip.into()).take(self.count.into());
+        if self.groups == 0 {
+            let elements = self.parts.iter().flatten().flat_map(|part| part.chunks_exact(self.width.into()));
+            return self.listpack_of(elements.skip(self.skip.into()).take(self.count.into()));
+        }
+        let mut all = Vec::with_capacity(usize::from(self.count) * usize::from(self.width));
+        self.iter(0..self.count.into()).for_each(|element| {
+            element.with(|item| all.extend_from_slice(item.bytes(&mut IntBuf::new())));
+        });
+        self.listpack_of(all.chunks_exact(self.width.into()))
+    }
+
+    fn listpack_of<'e>(&self, elements: impl Iterator<Item = &'e [u8]>) -> Listpack {
         if !self.numbers {
             return Listpack::of_strings(elements, self.listpack_len());
         }
@@ -129,13 +159,13 @@ impl Uniform {
     /// Takes away the element at one end. False, and nothing is done, if that would leave nothing or less than half
     /// of what there is memory for.
     pub fn remove_end(&mut self, end: End) -> bool {
-        let left = usize::from(self.count - 1) * usize::from(self.width);
-        if left == 0 || left < self.parts_len() / 2 {
+        let left = self.count - 1;
+        if left == 0 || left < self.capacity.div_ceil(2) {
             return false;
         }
         // Without numbers all entries are alike.
         let taken = if end == End::Head || !self.numbers { 0 } else { usize::from(self.count - 1) };
-        self.pack_len -= self.item(taken).map_or(0, Listpack::item_entry_len) as u32;
+        self.pack_len -= self.item(taken).map_or(0, |element| element.with(Listpack::item_entry_len)) as u32;
         self.count -= 1;
         self.skip += u16::from(end == End::Head);
         true
@@ -143,15 +173,34 @@ impl Uniform {
 
     /// The element with this index.
     #[inline]
-    pub fn item(&self, index: usize) -> Option<Item<'_>> {
-        if index >= usize::from(self.count) {
-            return None;
+    pub fn item(&self, index: usize) -> Option<Element<'_>> {
+        (index < usize::from(self.count)).then(|| self.stored(usize::from(self.skip) + index))?
+    }
+
+    /// The element that has this number among all that were stored.
+    #[inline]
+    fn stored(&self, number: usize) -> Option<Element<'_>> {
+        let (width, groups) = (usize::from(self.width), usize::from(self.groups));
+        if number < groups * GROUP {
+            let group = self.group(number / GROUP)?;
+            return Some(Element::Grouped(Grouped::new(group, width, number % GROUP)));
         }
-        let width = usize::from(self.width);
-        let mut at = (usize::from(self.skip) + index) * width;
+        let bytes = self.piece((number - groups) * width, width)?;
+        Some(Element::Item(Item::Bytes(bytes)))
+    }
+
+    /// The bytes of a group.
+    fn group(&self, number: usize) -> Option<&[u8]> {
+        let bytes = ROOM * usize::from(self.width);
+        self.piece(number * bytes, bytes)
+    }
+
+    /// So many bytes from this one on, which lie in one part.
+    #[inline]
+    fn piece(&self, mut at: usize, bytes: usize) -> Option<&[u8]> {
         for part in self.parts.iter().flatten() {
             match at.checked_sub(part.len()) {
-                None => return part.get(at..at + width).map(Item::Bytes),
+                None => return part.get(at..at + bytes),
                 Some(beyond) => at = beyond,
             }
         }
@@ -162,6 +211,10 @@ impl Uniform {
     pub fn iter(&self, indexes: std::ops::Range<usize>) -> Iter<'_> {
         debug_assert!(indexes.end <= usize::from(self.count));
         let (width, skip) = (usize::from(self.width), usize::from(self.skip));
+        if self.groups > 0 {
+            let numbers = skip + indexes.start..skip + indexes.end;
+            return Iter::Grouped { uniform: self, numbers, known: (usize::MAX, &[]) };
+        }
         let (mut start, mut end) = ((skip + indexes.start) * width, (skip + indexes.end) * width);
         let parts = self.parts.each_ref().map(|part| {
             let part = part.as_deref().unwrap_or_default();
@@ -169,33 +222,68 @@ impl Uniform {
             (start, end) = (start.saturating_sub(part.len()), end.saturating_sub(part.len()));
             wanted
         });
-        Iter { parts, width }
+        Iter::Plain { parts, width }
     }
 }
 
 /// Elements, from either end.
 #[derive(Clone, Debug)]
-pub(super) struct Iter<'a> {
-    /// What is left of each part.
-    parts: [&'a [u8]; 3],
-    width: usize,
+pub(super) enum Iter<'a> {
+    /// None of them is in a group.
+    Plain {
+        /// What is left of each part.
+        parts: [&'a [u8]; 3],
+        width: usize,
+    },
+    Grouped {
+        uniform: &'a Uniform,
+        /// Those left, among all that were stored.
+        numbers: std::ops::Range<usize>,
+        /// The group looked up last, and its number.
+        known: (usize, &'a [u8]),
+    },
+}
+
+impl<'a> Uniform {
+    /// As [`stored`](Self::stored), faster for those of the known group.
+    #[inline(always)]
+    fn stored_near(&'a self, number: usize, known: &mut (usize, &'a [u8])) -> Option<Element<'a>> {
+        let group = number / GROUP;
+        if group != known.0 {
+            if group >= usize::from(self.groups) {
+                return self.stored(number);
+            }
+            *known = (group, self.group(group)?);
+        }
+        Some(Element::Grouped(Grouped::new(known.1, usize::from(self.width), number % GROUP)))
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = Item<'a>;
+    type Item = Element<'a>;
 
-    #[inline]
-    fn next(&mut self) -> Option<Item<'a>> {
-        self.parts.iter_mut().find_map(|part| part.split_off(..self.width)).map(Item::Bytes)
+    #[inline(always)]
+    fn next(&mut self) -> Option<Element<'a>> {
+        match self {
+            Iter::Plain { parts, width } => {
+                let first = parts.iter_mut().find_map(|part| part.split_off(..*width));
+                first.map(|bytes| Element::Item(Item::Bytes(bytes)))
+            }
+            Iter::Grouped { uniform, numbers, known } => uniform.stored_near(numbers.next()?, known),
+        }
     }
 }
 
 impl<'a> DoubleEndedIterator for Iter<'a> {
     #[inline]
-    fn next_back(&mut self) -> Option<Item<'a>> {
-        let width = self.width;
-        let last = |part: &mut &'a [u8]| part.len().checked_sub(width).and_then(|at| part.split_off(at..));
-        self.parts.iter_mut().rev().find_map(last).map(Item::Bytes)
+    fn next_back(&mut self) -> Option<Element<'a>> {
+        match self {
+            Iter::Plain { parts, width } => {
+                let last = |part: &mut &'a [u8]| part.len().checked_sub(*width).and_then(|at| part.split_off(at..));
+                parts.iter_mut().rev().find_map(last).map(|bytes| Element::Item(Item::Bytes(bytes)))
+            }
+            Iter::Grouped { uniform, numbers, known } => uniform.stored_near(numbers.next_back()?, known),
+        }
     }
 }
 
@@ -205,16 +293,23 @@ mod tests {
 
     #[test]
     fn listpacks_of_one_length_come_back() {
-        for (width, count) in [(1, 1), (3, 40), (16, 454), (63, 100), (64, 90), (5000, 2)] {
+        let shapes =
+            [(1, 1), (3, 40), (8, 7), (8, 8), (9, 700), (16, 454), (33, 15), (63, 100), (64, 90), (65, 90), (5000, 2)];
+        for ((width, count), first) in shapes.into_iter().flat_map(|shape| [(shape, b'a'), (shape, 0xe0)]) {
             let mut pack = Listpack::new();
-            (0..count).for_each(|i| pack.push_back(&vec![b'a' + (i % 26) as u8; width]));
+            let element = |i: usize| (0..width).map(|at| first + ((i * 7 + at * at) % 26) as u8).collect::<Vec<u8>>();
+            (0..count).for_each(|i| pack.push_back(&element(i)));
             let uniform = Uniform::of(&pack).unwrap();
+            let (all, saved) =
+                (width * count, if (8..=64).contains(&width) && first == b'a' { count / 8 * width } else { 0 });
+            assert_eq!(uniform.parts_len(), all - saved, "{count} of {width} from {first}");
             assert_eq!(uniform.to_listpack(), pack);
             assert_eq!(uniform.listpack_len(), pack.byte_len());
-            let items: Vec<Item> = pack.iter().map(|(_, item)| item).collect();
-            assert!(uniform.iter(0..count).eq(items.iter().copied()));
-            assert!(uniform.iter(0..count).rev().eq(items.iter().rev().copied()));
-            assert!((0..count).all(|i| uniform.item(i) == Some(items[i])) && uniform.item(count).is_none());
+            let items: Vec<Vec<u8>> = pack.iter().map(|(_, item)| item.to_vec()).collect();
+            assert!(uniform.iter(0..count).map(Element::to_vec).eq(items.iter().cloned()));
+            assert!(uniform.iter(0..count).rev().map(Element::to_vec).eq(items.iter().rev().cloned()));
+            let item = |at: usize| uniform.item(at).map(Element::to_vec);
+            assert!((0..=count).all(|at| item(at).as_ref() == items.get(at)));
         }
     }
 
@@ -237,7 +332,7 @@ mod tests {
                 taken += 1;
                 assert_eq!(uniform.to_listpack(), pack);
                 assert_eq!(uniform.listpack_len(), pack.byte_len());
-                let given = uniform.iter(0..pack.count()).map(|item| item.to_vec());
+                let given = uniform.iter(0..pack.count()).map(Element::to_vec);
                 assert!(given.eq(pack.iter().map(|(_, item)| item.to_vec())));
                 assert!(uniform.item(pack.count()).is_none());
             }
