@@ -205,6 +205,20 @@ fn a_log_read_again_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn the_end_comes_though_a_rewrite_has_just_begun() {
+    for policy in ["everysec", "no"].repeat(4) {
+        let mut server = start(&fresh_folder("end-in-rewrite"), &[&LOGGED[..], &["--appendfsync", policy]].concat());
+        let mut client = server.client();
+        let commands: Vec<String> = (0..200).map(|n| format!("SET key:{n} value")).collect();
+        let commands = commands.iter().map(String::as_str).chain(["BGREWRITEAOF"]);
+        commands.clone().for_each(|it| client.send(&it.split(' ').collect::<Vec<_>>()).expect("it takes commands"));
+        commands.for_each(|_| assert!(client.read(PATIENCE).expect("the connection stays").is_some()));
+        server.signal("TERM");
+        assert!(server.wait().success());
+    }
+}
+
+#[test]
 fn a_rewrite_without_a_log_leaves_the_log_to_be_switched_on() {
     let folder = fresh_folder("recovery");
     let server = start(&folder, &[&NO_SNAPSHOTS[..], &["--enable-debug-command", "yes"]].concat());

@@ -64,6 +64,8 @@ pub struct Persistence {
     pub last_save_aside: u64,
     pub last_rewrite_aside: u64,
     pub failed_rewrites_in_a_row: u64,
+    /// When the last rewrite ended, unix seconds.
+    pub last_rewrite_end: i64,
     pub last_rewrite_seconds: i64,
     /// When the snapshot under way began, unix seconds.
     pub snapshot_since: i64,
@@ -110,6 +112,7 @@ impl Default for Persistence {
             last_save_aside: 0,
             last_rewrite_aside: 0,
             failed_rewrites_in_a_row: 0,
+            last_rewrite_end: 0,
             last_rewrite_seconds: -1,
             snapshot_since: -1,
             log_error: None,
@@ -408,6 +411,7 @@ impl Engine {
             SnapshotKind::LogBase => {
                 persistence.last_rewrite_ok = ok;
                 persistence.failed_rewrites_in_a_row += 1;
+                persistence.last_rewrite_end = now;
                 persistence.last_rewrite_seconds = took;
                 if ok {
                     persistence.rewrites += 1;
@@ -524,7 +528,11 @@ impl Engine {
         } else if persistence.log_enabled && config.auto_aof_rewrite_percentage > 0 {
             let (base, size) = (persistence.log_base_bytes.max(1), persistence.log_current_bytes);
             let growth = (size as f64 / base as f64 - 1.0) * 100.0;
-            if size > config.auto_aof_rewrite_min_size && growth >= f64::from(config.auto_aof_rewrite_percentage) {
+            let rested = now - persistence.last_rewrite_end >= rewrite_pause(persistence.failed_rewrites_in_a_row);
+            if rested
+                && size > config.auto_aof_rewrite_min_size
+                && growth >= f64::from(config.auto_aof_rewrite_percentage)
+            {
                 let text = format!("Starting automatic rewriting of AOF on {growth:.0}% growth");
                 self.server.log(LogLevel::Notice, text);
                 self.server.want_snapshot(SnapshotKind::LogBase, false);
@@ -536,3 +544,13 @@ impl Engine {
 
 /// After a failed snapshot the next automatic try waits this long.
 const RETRY_SECONDS: i64 = 5;
+
+/// Seconds between the end of a rewrite and the next automatic one, after so many in a row that failed: as in Redis a
+/// minute from the third on, twice as long with each, an hour at most.
+fn rewrite_pause(failed: u64) -> i64 {
+    match failed {
+        0 => 0,
+        1 | 2 => RETRY_SECONDS,
+        _ => (60 << (failed - 3).min(6)).min(3600),
+    }
+}

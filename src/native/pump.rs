@@ -602,7 +602,7 @@ impl Pump {
     fn release(&mut self, now: Now) {
         let safe = self.storage.safe();
         if let Some(threads) = &mut self.threads {
-            return threads.release(safe);
+            threads.release(safe);
         }
         while let Some((_, slot)) = self.held.pop_front_if(|(offset, _)| *offset <= safe) {
             let Some(connection) = self.connections[slot as usize].as_deref_mut() else { continue };

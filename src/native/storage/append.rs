@@ -408,6 +408,7 @@ impl Appender {
         if self.unproven.is_none() {
             // What is pending was appended since.
             self.synced = self.synced.max(self.written);
+            self.loose_since = self.loose_since.filter(|_| self.synced < self.end);
         }
     }
 

@@ -680,10 +680,8 @@ impl Storage {
                     if !log.appender.is_broken() {
                         log.fresh = false;
                         log.appender.prove(pull.at, now.mono);
-                        if std::mem::take(&mut log.failing) {
-                            let offset = log.appender.synced();
-                            engine.report(now, Report::Stored { offset });
-                        }
+                        log.failing = false;
+                        self.tell_synced(engine, now);
                     }
                 }
                 match pull.at_once {
@@ -715,10 +713,16 @@ impl Storage {
         if let Err(trouble) = log.appender.end_sync(offset, result) {
             return self.complain(engine, now, trouble);
         }
+        self.tell_synced(engine, now);
+    }
+
+    /// Says how far the log is durable: somebody may wait for that, and no other flush need come.
+    fn tell_synced(&mut self, engine: &mut Engine, now: Now) {
+        let Some(log) = &mut self.log else { return };
         self.sync_asked &= !log.appender.is_synced();
         engine.note_log(0, log.appender.loose_since());
         if !log.failing {
-            engine.report(now, Report::Stored { offset });
+            engine.report(now, Report::Stored { offset: log.appender.synced() });
         }
     }
 
@@ -727,7 +731,10 @@ impl Storage {
         let left = log.left.take();
         log.opening = false;
         let SwitchError { error, go_back } = match result {
-            Ok(part) => return log.appender.enter(part),
+            Ok(part) => {
+                log.appender.enter(part);
+                return self.tell_synced(engine, now);
+            }
             Err(error) => error,
         };
         let reason = format!("can't open the next part of the log: {}", in_words(&error));
