@@ -18,7 +18,7 @@ pub(super) const LONGEST: usize = 64;
 /// Bytes in a machine word; no element in a group is shorter.
 const WORD: usize = SHORTEST;
 /// The bits of a word that are free in ASCII.
-const FREE: u64 = u64::MAX / 255 << 7;
+const FREE: u64 = (u64::MAX / 255) << 7;
 
 /// An element of a list.
 #[derive(Clone, Copy, Debug)]
