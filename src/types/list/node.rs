@@ -314,8 +314,10 @@ impl<'a> NodeIter<'a> {
 impl<'a> Iterator for NodeIter<'a> {
     type Item = Element<'a>;
 
-    /// Always inline: an element that is handed over in memory costs LRANGE a sixth of its time.
-    #[inline(always)]
+    /// Natively always inline: an element that is handed over in memory costs LRANGE a sixth of its time. A page that
+    /// loads a module would rather have it 12 KB smaller.
+    #[cfg_attr(not(target_arch = "wasm32"), inline(always))]
+    #[cfg_attr(target_arch = "wasm32", inline)]
     fn next(&mut self) -> Option<Element<'a>> {
         match self {
             NodeIter::Packed(iter) => iter.next().map(|(_, item)| Element::Item(item)),
