@@ -19,7 +19,7 @@ pub const MOST_BYTES: usize = packed_len(LONGEST);
 
 const PARTS: usize = 8;
 /// Bytes in a machine word, none of which is more than a part.
-const WORD: usize = 8;
+pub(super) const WORD: usize = 8;
 /// The lowest bit of each byte of a word.
 const ONES: u64 = u64::MAX / 255;
 
@@ -105,7 +105,7 @@ impl<'a> Ascii<'a> {
 
 /// Where the words of a part begin: all of them end within it, and the last one may overlap the one before.
 #[inline(always)]
-fn for_each_word(part: usize, mut f: impl FnMut(usize)) {
+pub(super) fn for_each_word(part: usize, mut f: impl FnMut(usize)) {
     assert!(part >= WORD, "short texts are not packed");
     let mut at = 0;
     while at + WORD < part {

@@ -4,6 +4,7 @@
 //! seven others: its characters' lowest bits in those of the first element, and so on. So an element can be read alone,
 //! and an eighth of the memory is saved, as `types/ascii.rs` does within one longer string.
 
+use crate::types::ascii::{WORD, for_each_word};
 use crate::types::listpack::Item;
 
 /// Elements in a group.
@@ -12,11 +13,9 @@ pub(super) const GROUP: usize = 8;
 pub(super) const ROOM: usize = GROUP - 1;
 /// The shortest and the longest elements that are put into groups: shorter ones are small already without what a
 /// listpack has between them, and longer ones do not gain enough for their time.
-pub(super) const SHORTEST: usize = 8;
+pub(super) const SHORTEST: usize = WORD;
 pub(super) const LONGEST: usize = 64;
 
-/// Bytes in a machine word; no element in a group is shorter.
-const WORD: usize = SHORTEST;
 /// The bits of a word that are free in ASCII.
 const FREE: u64 = (u64::MAX / 255) << 7;
 
@@ -92,17 +91,6 @@ pub(super) fn pack(elements: &[u8], group: &mut [u8]) {
             set_word(group, at, word(elements, at) | last << (ROOM - nth) & FREE);
         }
     });
-}
-
-/// Where the words of an element begin: all of them end within it, and the last one may overlap the one before.
-#[inline(always)]
-fn for_each_word(width: usize, mut f: impl FnMut(usize)) {
-    let mut at = 0;
-    while at + WORD < width {
-        f(at);
-        at += WORD;
-    }
-    f(width - WORD);
 }
 
 #[inline(always)]

@@ -102,20 +102,20 @@ impl Uniform {
         fill(&mut all);
         let groups =
             if (SHORTEST..=LONGEST).contains(&width) && all.is_ascii() { usize::from(count) / GROUP } else { 0 };
-        let (packed, mut piece) = (groups * ROOM * width, width);
-        if groups > 0 {
-            // Each group lies before what it is made of, or begins there and is shorter.
-            piece = ROOM * width;
-            let mut group = vec![0; piece];
-            for n in 0..groups {
-                element::pack(&all[n * GROUP * width..][..GROUP * width], &mut group);
-                all[n * piece..][..piece].copy_from_slice(&group);
+        let (stored, piece) = match groups {
+            0 => (all, width),
+            _ => {
+                let (eights, others) = all.split_at(groups * GROUP * width);
+                let mut stored = vec![0; groups * ROOM * width];
+                let places = stored.chunks_exact_mut(ROOM * width);
+                places.zip(eights.chunks_exact(GROUP * width)).for_each(|(group, eight)| element::pack(eight, group));
+                stored.extend_from_slice(others);
+                (stored, ROOM * width)
             }
-            all.drain(packed..groups * GROUP * width);
-        }
-        let mut rest = &all[..];
-        let parts =
-            divide(all.len(), piece).map(|part| rest.split_off(..part).filter(|it| !it.is_empty()).map(ThinBytes::new));
+        };
+        let mut rest = &stored[..];
+        let parts = divide(stored.len(), piece)
+            .map(|part| rest.split_off(..part).filter(|it| !it.is_empty()).map(ThinBytes::new));
         let (width, groups) = (u16::try_from(width).ok()?, groups as u16);
         Some(Uniform { parts, pack_len, width, groups, capacity: count, skip: 0, count, numbers })
     }
