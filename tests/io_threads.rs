@@ -134,6 +134,26 @@ fn one_that_does_not_read_is_closed_and_holds_up_nobody() {
     }
 }
 
+#[test]
+fn one_that_wants_much_at_once_lets_others_go_first() {
+    for threads in ["1", "4"] {
+        let server = start(&["--io-threads", threads]);
+        let mut admin = server.client();
+        assert_eq!(admin.call(&["SET", "k", &"v".repeat(1_000_000)]).expect("a reply").to_string(), "+OK");
+        assert_eq!(admin.ask("CONFIG RESETSTAT"), "+OK");
+        let mut greedy = TcpStream::connect(("127.0.0.1", server.port)).expect("the server accepts");
+        // It sends on while it waits its turn, reads nothing before it has said all, and hears every reply.
+        for _ in 0..4 {
+            greedy.write_all(&pipeline((0..25).map(|_| "GET k".to_owned()))).expect("the server reads");
+            thread::sleep(Duration::from_millis(1));
+        }
+        greedy.shutdown(Shutdown::Write).expect("half closed");
+        assert_eq!(read_to_end(&mut greedy).len(), 100 * (10 + 1_000_002), "io-threads {threads}");
+        let most = info(&mut admin, "debug", "eventloop_cmd_per_cycle_max");
+        assert!((1..=4).contains(&most.parse().expect("a number")), "{most} in one turn with io-threads {threads}");
+    }
+}
+
 /// What all threads of [`crowd`] have done.
 #[derive(Default)]
 struct Tally {

@@ -137,6 +137,8 @@ pub struct Client {
     pub import_source: bool,
     /// It is no connection: the loader of a log.
     pub is_internal: bool,
+    /// It has been given so many replies that the rest of what it has sent waits for the next tick.
+    pub yielding: bool,
     /// It is closed as soon as its replies are out.
     pub closing: bool,
     /// Nothing more is to be sent to it: closed at once.
@@ -193,6 +195,7 @@ impl Client {
             capa_redirect: false,
             import_source: false,
             is_internal: false,
+            yielding: false,
             closing: false,
             doomed: false,
             connected_at: now.mono,
@@ -224,7 +227,7 @@ impl Client {
 
     /// Whether its bytes must wait.
     pub fn is_waiting(&self) -> bool {
-        self.blocked.is_some() || self.closing || self.doomed
+        self.blocked.is_some() || self.yielding || self.closing || self.doomed
     }
 
     /// Notes that a piece of output is handed out.

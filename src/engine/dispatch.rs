@@ -16,7 +16,7 @@ use super::keyspace::{ExpiryMode, Keyspace};
 use super::server::Server;
 use super::spec::{self, Spec};
 use super::time::MonoTime;
-use super::{Engine, blocking, eviction, monitor, pubsub};
+use super::{Engine, TURN_BYTES, blocking, eviction, monitor, pubsub};
 
 impl Engine {
     /// Runs one request of a client to its settled end.
@@ -57,7 +57,11 @@ impl Engine {
         self.keyspace.no_touch = client.no_touch;
         self.server.current = Some(id);
         let (mut end, mut last, mut count, mut quiet) = (0, None, 0, true);
-        while quiet && let Some(next) = batch.next_plain(bytes) {
+        let enough = reply.buf.len() + TURN_BYTES;
+        while quiet
+            && reply.buf.len() <= enough
+            && let Some(next) = batch.next_plain(bytes)
+        {
             end = next.end;
             self.keyspace.set_hashed(next.hashed(bytes));
             let Some((spec, command)) = next.row.filter(|(spec, _)| spec.arity_fits(next.args.len())) else {

@@ -127,6 +127,8 @@ pub struct Server {
     pub pending: Vec<ClientId>,
     /// Clients that do not wait any more and whose kept bytes are to be run.
     pub resumed: VecDeque<ClientId>,
+    /// Clients that let others go first, in the order in which it is their turn again.
+    pub yielding: VecDeque<ClientId>,
     /// The client whose command is being run; pushes to it wait for its reply.
     pub current: Option<ClientId>,
     /// Pushes to the current client.
@@ -179,6 +181,7 @@ impl Server {
             output_bytes: 0,
             pending: Vec::new(),
             resumed: VecDeque::new(),
+            yielding: VecDeque::new(),
             current: None,
             deferred: Reply::new(Protocol::Resp2),
             last_ticket: 0,
@@ -224,6 +227,14 @@ impl Server {
     pub fn drop_spares(&mut self) {
         (self.spare, self.spare_bytes) = (Vec::new(), 0);
         self.batch = Batch::default();
+    }
+
+    /// Leaves the rest of what a client has sent to the next tick.
+    pub fn let_others_first(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.find_mut(id).filter(|client| !client.yielding) {
+            client.yielding = true;
+            self.yielding.push_back(id);
+        }
     }
 
     /// Notes that a client has something to hand out.

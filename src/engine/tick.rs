@@ -1,6 +1,5 @@
 //! What time brings: timeouts, the end of a pause, and one slice of each background job.
 
-use super::Engine;
 use super::blocking::{self, Cause};
 use super::client::ClientId;
 use super::commands;
@@ -8,6 +7,7 @@ use super::eviction;
 use super::host::Ask;
 use super::persistence::Awaited;
 use super::time::{MonoTime, Now};
+use super::{Engine, TURN_BYTES};
 
 /// Memory is given back to the system when so much, and an eighth of what is in use, has become free.
 const GIVE_BACK_BYTES: usize = 4 << 20;
@@ -62,6 +62,22 @@ impl Engine {
             self.round();
         }
         self.run_resumed();
+        self.run_yielding();
+    }
+
+    /// Goes on with clients that let others go first: with as many as have their replies soon, one at least.
+    fn run_yielding(&mut self) {
+        for _ in 0..self.server.yielding.len() {
+            let Some(id) = self.server.yielding.pop_front() else { return };
+            if let Some(client) = self.server.clients.find_mut(id) {
+                client.yielding = false;
+                self.server.resumed.push_back(id);
+                self.run_resumed();
+            }
+            if self.server.output_bytes > TURN_BYTES {
+                return;
+            }
+        }
     }
 
     /// One round of periodic work.

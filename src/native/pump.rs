@@ -271,7 +271,7 @@ impl Pump {
         }
         while self.dispatch(now) {}
         if let Some(threads) = &mut self.threads {
-            threads.hand_out(self.engine.reader(), None);
+            threads.hand_out(&self.engine, None);
         }
         if let Some(code) = self.exit {
             self.leave(now);
@@ -309,7 +309,7 @@ impl Pump {
         threads.feed(&mut self.engine, now, self.outbox.get_or_insert_default());
         while self.dispatch(now) {}
         if let Some(threads) = &mut self.threads {
-            threads.hand_out(self.engine.reader(), Some(number));
+            threads.hand_out(&self.engine, Some(number));
         }
         let ended = self.clock.now().mono;
         self.engine.end_turn(now.mono, ended);
@@ -398,6 +398,10 @@ impl Pump {
                 }
             }
             Err(_) => return self.hang_up(now, slot),
+        }
+        if connection.client.is_some_and(|client| self.engine.is_yielding(client)) {
+            // What it sends on stays in its socket.
+            return connection.flag.raise();
         }
         match connection.read(self.inbox.room()) {
             Read::Nothing => {}

@@ -272,7 +272,10 @@ impl Home {
             }
             state.send(now, &mut outbox, since);
             state.outbox = outbox;
-            if !state.again {
+            if state.stalled_until.is_none() && state.engine.has_yielding() {
+                // Nobody else can come before all of this has run, and a timer of a page in the background comes late.
+                state.engine.tick(now);
+            } else if !state.again {
                 break;
             }
         }

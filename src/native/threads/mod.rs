@@ -131,6 +131,8 @@ pub struct Threads {
     deliveries: Vec<Delivery>,
     /// Those of a delivery that are run together.
     receipts: Vec<Receipt>,
+    /// Clients that let others go first, and their connections: of those nothing more is read meanwhile.
+    yielding: Vec<(ClientId, u32)>,
 }
 
 /// A thread that panics leaves its clients without a server: better none for all.
@@ -182,6 +184,7 @@ impl Threads {
             held: VecDeque::new(),
             deliveries: Vec::new(),
             receipts: Vec::new(),
+            yielding: Vec::new(),
         }))
     }
 
@@ -227,6 +230,10 @@ impl Threads {
             }
             outbox.spare.append(&mut delivery.spare);
             self.run(engine, now, &mut delivery);
+            if !self.yielding.is_empty() {
+                let yields = |slot: &u32| self.yielding.iter().any(|(_, yielding)| yielding == slot);
+                delivery.events.retain(|(slot, event)| !matches!(event, Event::Bytes { .. }) || !yields(slot));
+            }
             let worker = delivery.thread - 1;
             self.workers[worker].parcel.returned.push(delivery);
         }
@@ -257,6 +264,11 @@ impl Threads {
             }
             for Receipt { client, bytes: range, requests } in receipts.drain(..) {
                 engine.receive_parsed(now, client, &bytes[range], parsed, requests);
+                if engine.is_yielding(client)
+                    && let Some(slot) = self.slot_of(client)
+                {
+                    self.yielding.push((client, slot));
+                }
             }
             self.receipts = receipts;
             match events.next_if(|(_, event)| !matches!(event, Event::Bytes { .. })) {
@@ -378,9 +390,25 @@ impl Threads {
         }
     }
 
+    /// Has more read of clients that let others go first and have had their turn since.
+    fn resume(&mut self, engine: &Engine) {
+        self.yielding.retain(|&(client, slot)| {
+            let still = engine.is_yielding(client);
+            if !still && let Some(remote) = self.remotes[slot as usize].as_ref().filter(|it| it.client == Some(client))
+            {
+                let event = (slot, Event::Bytes { bytes: 0..0, requests: 0..0 });
+                let worker = &mut self.workers[remote.worker];
+                worker.parcel.returned.push(Delivery { events: vec![event], ..Delivery::default() });
+            }
+            still
+        });
+    }
+
     /// Hands each thread what this turn has brought for it. One without anything sleeps on; `own` is at work here,
     /// and looks by itself.
-    pub fn hand_out(&mut self, reader: Reader, own: Option<usize>) {
+    pub fn hand_out(&mut self, engine: &Engine, own: Option<usize>) {
+        self.resume(engine);
+        let reader = engine.reader();
         let reader = (reader != std::mem::replace(&mut self.reader, reader)).then_some(reader);
         for (index, worker) in self.workers.iter_mut().enumerate() {
             worker.parcel.reader = reader.or(worker.parcel.reader);
