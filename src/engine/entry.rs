@@ -18,6 +18,7 @@ use std::ptr::{self, NonNull};
 
 use crate::types::address::Address;
 use crate::types::ascii::{self, Ascii};
+use crate::types::footprint::footprint;
 use crate::types::hash::{self, Hash};
 use crate::types::list::List;
 use crate::types::number;
@@ -560,11 +561,11 @@ impl Entry {
 
     /// Bytes of memory that the entry owns, its boxes included.
     pub fn heap_bytes(&self) -> usize {
-        self.parts().size()
+        footprint(self.parts().size())
             + match self.value() {
                 ValueRef::Int(_) | ValueRef::Ascii(_) => 0,
-                ValueRef::String(bytes) if self.tag() == RAW => size_of::<Vec<u8>>() + bytes.len(),
-                ValueRef::String(bytes) if self.tag() == TEXT => size_of::<Text>() + bytes.len(),
+                ValueRef::String(bytes) if self.tag() == RAW => size_of::<Vec<u8>>() + footprint(bytes.len()),
+                ValueRef::String(bytes) if self.tag() == TEXT => size_of::<Text>() + footprint(bytes.len()),
                 ValueRef::String(_) => 0,
                 ValueRef::List(list) => size_of::<List>() + list.heap_bytes(),
                 ValueRef::Set(set) => size_of::<Set>() + set.heap_bytes(),

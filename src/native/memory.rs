@@ -15,6 +15,8 @@ use libmimalloc_sys::{
 };
 use mimalloc::MiMalloc;
 
+use crate::types::footprint::footprint;
+
 /// What every block is aligned to. Asked for so much, mimalloc would look for it nevertheless, and where it is not
 /// sure take a block that is larger by as much: 32 bytes for 24.
 const ALIGN: usize = 8;
@@ -78,19 +80,10 @@ pub fn let_go() {
     (0..16).for_each(|_| unsafe { mi_collect(false) });
 }
 
-/// Bytes that the allocator sets apart for a block of `size`: its size classes are the words up to eight, then
-/// four to each power of two. So what is counted is what is taken.
+/// What the allocator sets apart for a block of `size`: so what is counted is what is taken.
 #[inline]
-const fn footprint(size: usize) -> isize {
-    let words = size.div_ceil(8);
-    let words = match words {
-        0..=8 => words,
-        _ => {
-            let step = 1 << ((words - 1).ilog2() - 2);
-            words.div_ceil(step) * step
-        }
-    };
-    (words * 8) as isize
+const fn taken(size: usize) -> isize {
+    footprint(size) as isize
 }
 
 #[inline]
@@ -124,7 +117,7 @@ unsafe impl GlobalAlloc for Counting {
         let block =
             unsafe { if layout.align() <= ALIGN { mi_malloc(layout.size()).cast() } else { MiMalloc.alloc(layout) } };
         if !block.is_null() {
-            count(footprint(layout.size()));
+            count(taken(layout.size()));
         }
         block
     }
@@ -136,14 +129,14 @@ unsafe impl GlobalAlloc for Counting {
             if layout.align() <= ALIGN { mi_zalloc(layout.size()).cast() } else { MiMalloc.alloc_zeroed(layout) }
         };
         if !block.is_null() {
-            count(footprint(layout.size()));
+            count(taken(layout.size()));
         }
         block
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count(-footprint(layout.size()));
+        count(-taken(layout.size()));
         // SAFETY: as above.
         unsafe { MiMalloc.dealloc(block, layout) }
     }
@@ -158,7 +151,7 @@ unsafe impl GlobalAlloc for Counting {
             }
         };
         if !moved.is_null() {
-            count(footprint(new_size) - footprint(layout.size()));
+            count(taken(new_size) - taken(layout.size()));
         }
         moved
     }
@@ -173,7 +166,7 @@ mod tests {
         for size in (1..4096).chain([5000, 10_000, 100_000]) {
             // SAFETY: it only computes.
             let real = unsafe { libmimalloc_sys::mi_good_size(size) };
-            assert_eq!(footprint(size), real as isize, "{size}");
+            assert_eq!(footprint(size), real, "{size}");
         }
     }
 

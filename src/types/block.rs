@@ -11,6 +11,7 @@
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
+use super::footprint::footprint;
 use super::listpack::snug_capacity;
 use super::thin::{varint_len, write_varint};
 
@@ -81,7 +82,7 @@ impl Block {
     /// Bytes of heap held.
     pub fn heap_bytes(&self) -> usize {
         let (_, len, head) = self.parts();
-        if len == 0 { 0 } else { layout(head + len).size() }
+        if len == 0 { 0 } else { footprint(layout(head + len).size()) }
     }
 
     /// Takes `old` bytes out at `at` and puts `new` ones there, which are returned to be written: they are
@@ -173,7 +174,7 @@ mod tests {
                 model.splice(at..at + old, bytes);
                 assert_eq!(block.bytes(), model);
                 assert!(block.heap_bytes() >= model.len());
-                assert!(block.heap_bytes() <= (model.len() + 3) * 9 / 8 + 8, "{}", model.len());
+                assert!(block.heap_bytes() <= (model.len() + 3) * 9 / 8 * 5 / 4 + 8, "{}", model.len());
                 assert_eq!(block.clone().bytes(), model);
             }
             block.splice(0, model.len(), 0);

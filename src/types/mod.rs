@@ -6,6 +6,7 @@
 pub mod address;
 pub mod ascii;
 pub mod block;
+pub mod footprint;
 pub mod glob;
 pub mod hash;
 pub mod intset;

@@ -18,6 +18,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 use crate::types::address::Address;
+use crate::types::footprint::footprint;
 use crate::types::prefetch::prefetch;
 
 const SCORE_BYTES: usize = size_of::<f64>();
@@ -123,7 +124,7 @@ impl Member {
 
     /// Size of the heap block of a member of `len` bytes.
     pub(super) fn heap_bytes(len: usize) -> usize {
-        prefix_bytes(len).saturating_add(len).next_multiple_of(8)
+        footprint(prefix_bytes(len).saturating_add(len))
     }
 
     /// A second pointer to this member.
