@@ -331,3 +331,24 @@ fn the_last_replies_leave_before_the_server_does() {
     assert!(client.read(PATIENCE).is_err(), "SHUTDOWN does not answer");
     assert!(server.wait().success(), "{}", server.log());
 }
+
+#[test]
+fn threads_at_rest_keep_no_buffers() {
+    let server = start(&[]);
+    let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    let used = |client: &mut Client| info(client, "memory", "used_memory").parse::<u64>().expect("a number");
+    let before = used(&mut clients[0]);
+    let value = "x".repeat(300_000);
+    for client in &mut clients {
+        client.call(&["SET", "large", &value]).expect("a reply");
+    }
+    for client in &mut clients {
+        client.send_raw(&pipeline(["GET large"; 5].map(str::to_owned))).expect("they are taken");
+    }
+    for client in &mut clients {
+        (0..5).for_each(|_| assert_eq!(next(client).as_bytes().map(<[u8]>::len), Some(300_000)));
+    }
+    clients[0].call(&["DEL", "large"]).expect("a reply");
+    thread::sleep(Duration::from_millis(2500));
+    wait_until("letting go of buffers", || used(&mut clients[0]) < before + (1 << 20));
+}

@@ -41,6 +41,8 @@ pub enum Cause {
         /// WAITAOF answers an array, WAIT a number.
         aof: bool,
     },
+    /// For what it has flushed to be freed.
+    Freeing,
     /// For the front end's answer.
     Host(Ticket),
     /// For the snapshot under way to end (SAVE).
@@ -167,9 +169,9 @@ pub fn release(keys: &mut Keyspace, server: &mut Server, id: ClientId, write: im
             client.reply_mode = ReplyMode::On;
         }
     }
-    // Waiting is no work, but for the command whose work is to stand still.
+    // Waiting is no work, but for commands whose work is done while they wait.
     let nanos = match blocked.cause {
-        Cause::Stall => server.now.mono.nanos.saturating_sub(blocked.since.nanos),
+        Cause::Stall | Cause::Freeing => server.now.mono.nanos.saturating_sub(blocked.since.nanos),
         _ => 0,
     };
     server.stats.count_command(blocked.command, nanos, failed);
@@ -184,7 +186,7 @@ pub fn time_out(keys: &mut Keyspace, server: &mut Server, id: ClientId) -> bool 
     match blocked.cause {
         Cause::Keys { .. } => release(keys, server, id, |reply| reply.null_array()),
         Cause::Offset { target, aof, .. } => {
-            let local = i64::from(server.persistence.stored_offset >= target);
+            let local = i64::from(server.persistence.has_stored(target));
             release(keys, server, id, |reply| {
                 if aof {
                     reply.array(2);

@@ -16,7 +16,7 @@ use super::keyspace::{ExpiryMode, Keyspace};
 use super::server::Server;
 use super::spec::{self, Spec};
 use super::time::MonoTime;
-use super::{Engine, TURN_BYTES, blocking, eviction, monitor, pubsub};
+use super::{Engine, TURN_BYTES, blocking, eviction, monitor, pubsub, transaction};
 
 impl Engine {
     /// Runs one request of a client to its settled end.
@@ -186,9 +186,9 @@ impl Engine {
         let streamed = effects.take_stream(&mut self.server.stream, stamp) as u64;
         self.server.offset += streamed;
         self.server.persistence.log_current_bytes += streamed;
-        for id in effects.watchers.drain(..) {
+        for id in std::mem::take(&mut effects.watchers) {
             if let Some(client) = self.server.clients.find_mut(id) {
-                client.watch_failed = true;
+                transaction::fail(&mut self.keyspace, client);
             }
         }
         publish_events(&mut self.keyspace, &mut self.server);
@@ -263,6 +263,10 @@ fn accept(
 ) -> Option<Wait> {
     let command = match commands::table().resolve(args, command, &server.renames) {
         Ok(command) => command,
+        Err(Unresolved { command: None, .. }) if is_http(args) => {
+            server.cut_off_http(id);
+            return None;
+        }
         Err(Unresolved { command, error }) => {
             reject(keys, server, id, command, &error, reply);
             return None;
@@ -297,6 +301,11 @@ fn accept(
     call.keys.expiry = usual;
     let deadline = call.deadline;
     call.wait.take().map(|cause| Wait { cause, deadline, command })
+}
+
+/// Whether this is a line of an HTTP request: the names of one method and one header, where a command's should be.
+fn is_http(args: Args) -> bool {
+    args.first().is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
 }
 
 /// Whether CLIENT PAUSE makes the command wait.
@@ -399,7 +408,7 @@ fn reject(
     if command.is_some_and(|command| commands::table().row(command).full_name == "exec") {
         let text = error.to_string();
         server.abandon_transaction(id);
-        super::transaction::unwatch(keys, &mut server.clients[id]);
+        transaction::unwatch(keys, &mut server.clients[id]);
         let text = format!("EXECABORT Transaction discarded because of: {}", text.trim_start_matches("ERR "));
         server.stats.count_error(&text);
         return reply.error(text);

@@ -125,13 +125,16 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
         return true;
     }
     server.stats.over_memory.begin(server.now.mono);
-    if server.config.maxmemory_policy == MaxmemoryPolicy::NoEviction {
+    let evicts = server.config.maxmemory_policy != MaxmemoryPolicy::NoEviction;
+    if !evicts && keys.garbage.is_empty() {
         return false;
     }
     let samples = server.config.maxmemory_samples as usize;
     let selected = keys.db;
     let began = (server.host.stopwatch_ns)();
     let mut steps = match server.config.maxmemory_eviction_tenacity {
+        // What was deleted is freed before a write is refused.
+        _ if !evicts => u64::MAX,
         100 => u64::MAX,
         tenacity => STEPS_PER_TENACITY * (u64::from(tenacity) + 1),
     };
@@ -144,7 +147,7 @@ pub fn make_room(keys: &mut Keyspace, server: &mut Server) -> bool {
             continue;
         }
         steps -= 1;
-        let Some((db, key)) = keys.choose_victim(samples) else {
+        let Some((db, key)) = evicts.then(|| keys.choose_victim(samples)).flatten() else {
             stuck = true;
             continue;
         };

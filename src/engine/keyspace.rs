@@ -97,8 +97,8 @@ impl Db {
 
 /// Something large on its way out.
 pub enum Garbage {
-    /// A value.
-    Value(Value),
+    /// A value, and whether it counts as freed lazily.
+    Value(Value, bool),
     /// The keys of a flushed db, and of those that are gone already the large value that is being freed.
     Keys(Table<Entry>, Option<Value>),
     /// An index of a flushed db.
@@ -457,12 +457,12 @@ impl Keyspace {
             return self.insert(entry);
         };
         let walked = self.walk.is_some() && entry.walker().is_some();
-        if walked || (lazy && entry.free_effort() > LAZY_EFFORT) {
+        if walked || frees_in_slices(entry, lazy) {
             let old = std::mem::replace(entry, Entry::string(key, bytes));
             entry.set_access(old.access());
             entry.set_marked(old.is_marked());
             entry.set_expire_at(old.expire_at());
-            give_up(&mut self.walk, &mut self.garbage, old);
+            give_up(&mut self.walk, &mut self.garbage, old, lazy);
         } else {
             entry.write_string(bytes);
         }
@@ -542,15 +542,15 @@ impl Keyspace {
     /// Drops an entry: at once, or in slices if it is large and `lazy` is set.
     pub fn discard(&mut self, entry: Entry, lazy: bool) {
         let walked = self.walk.is_some() && entry.walker().is_some();
-        if walked || (lazy && entry.free_effort() > LAZY_EFFORT) {
-            give_up(&mut self.walk, &mut self.garbage, entry);
+        if walked || frees_in_slices(&entry, lazy) {
+            give_up(&mut self.walk, &mut self.garbage, entry, lazy);
         }
     }
 
     /// How many keys and values wait to be freed.
     pub fn garbage_len(&self) -> usize {
         let len = |garbage: &Garbage| match garbage {
-            Garbage::Value(_) => 1,
+            Garbage::Value(..) => 1,
             Garbage::Keys(table, value) => table.len() + usize::from(value.is_some()),
             Garbage::Index(_) => 0,
         };
@@ -561,7 +561,7 @@ impl Keyspace {
     pub fn free_slice(&mut self) -> bool {
         let Some(garbage) = self.garbage.last_mut() else { return false };
         let left = match garbage {
-            Garbage::Value(value) => free_some(value),
+            Garbage::Value(value, _) => free_some(value),
             Garbage::Keys(table, value) => {
                 if !value.as_mut().is_some_and(free_some) {
                     *value = free_keys(table);
@@ -572,8 +572,8 @@ impl Keyspace {
         };
         if !left {
             // Whoever flushed a whole database has counted its keys.
-            let value = matches!(self.garbage.pop(), Some(Garbage::Value(_)));
-            self.stats.lazyfreed += u64::from(value);
+            let lazily = matches!(self.garbage.pop(), Some(Garbage::Value(_, true)));
+            self.stats.lazyfreed += u64::from(lazily);
         }
         !self.garbage.is_empty()
     }
@@ -873,11 +873,17 @@ typed!(zset, zset_mut, zset_or_new, Zset, "sorted set", |keys| Zset::new(keys.rn
 
 /// Hands a value that leaves the keyspace to whom it concerns: the walk, if that is in the middle of it, or
 /// those who free it in slices.
-fn give_up(walk: &mut Option<Walk>, garbage: &mut Vec<Garbage>, entry: Entry) {
+fn give_up(walk: &mut Option<Walk>, garbage: &mut Vec<Garbage>, entry: Entry, lazy: bool) {
     match (walk, entry.walker()) {
         (Some(walk), Some(id)) => walk.keep_value(id, entry),
-        _ => garbage.push(Garbage::Value(entry.into_value())),
+        _ => garbage.push(Garbage::Value(entry.into_value(), lazy)),
     }
+}
+
+/// Whether a value that goes is freed in slices: one of many parts, or of very many where nobody has asked for that. So
+/// a sorted set of a million members, which takes 170 ms, holds nobody up.
+fn frees_in_slices(entry: &Entry, lazy: bool) -> bool {
+    entry.free_effort() > if lazy { LAZY_EFFORT } else { GREAT_EFFORT }
 }
 
 /// Frees a slice of a value; whether anything is left.
@@ -909,6 +915,9 @@ const LAZY_EFFORT: usize = 64;
 
 /// Elements of large values freed in one slice.
 const FREED_PER_SLICE: usize = 2048;
+
+/// See [`frees_in_slices`].
+const GREAT_EFFORT: usize = 8 * FREED_PER_SLICE;
 
 /// The ticket of a key with this hash.
 pub fn ticket(hash: u64) -> Ticket {

@@ -482,12 +482,16 @@ impl Engine {
         self.server.log(LogLevel::Verbose, text);
     }
 
-    /// Closes a client that sends more than it may keep waiting.
+    /// Closes a client that sends more than it may keep waiting. The whole arguments of an unfinished request are beside
+    /// that, but not without end.
     fn check_query_limit(&mut self, id: ClientId) {
         let limit = self.server.config.client_query_buffer_limit as usize;
         let Some(client) = self.server.clients.find_mut(id) else { return };
         self.server.stats.peak_input_buffer = self.server.stats.peak_input_buffer.max(client.query.len());
-        if client.query.len() > limit {
+        let whole = client.decoder.parsed();
+        if client.query.len().saturating_sub(whole) > limit
+            || client.query.len() as u64 > MOST_QUERY_BYTES.max(limit as u64)
+        {
             self.server.stats.query_limit_disconnections += 1;
             let text = format!("Closing client that reached max query buffer length: id={}", client.id);
             client.query = Vec::new();
@@ -502,6 +506,9 @@ impl Engine {
         self.server.clients.remove(id);
     }
 }
+
+/// Bytes of one request, at most.
+const MOST_QUERY_BYTES: u64 = 4 << 30;
 
 /// Replies that a client is given before it is the others' turn: half a millisecond's work. One that asked for 2000
 /// values of 1 MB at once and read none of them held everybody up for four seconds.
@@ -628,6 +635,105 @@ mod tests {
         }
         assert!(slices > 9, "{slices}");
         assert_eq!(engine.keyspace.garbage_len(), 0);
+    }
+
+    /// What a client is sent, and whether it is closed at once.
+    fn hear(engine: &mut Engine, id: ClientId) -> (String, bool) {
+        let mut outbox = Outbox::default();
+        engine.drain(&mut outbox);
+        let sent: Vec<u8> =
+            outbox.sends.iter().filter(|(to, _)| *to == id).flat_map(|(_, bytes)| bytes.clone()).collect();
+        (String::from_utf8_lossy(&sent).into_owned(), outbox.drops.contains(&id))
+    }
+
+    #[test]
+    fn a_flush_is_answered_when_all_is_freed_and_holds_nobody_up() {
+        let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());
+        let [flusher, other] =
+            [(); 2].map(|()| engine.connect(Now::default(), Peer { local: true, ..Peer::default() }));
+        for n in 0..20_000 {
+            engine.keyspace.add(format!("key:{n}").as_bytes(), entry::Value::String(vec![b'x'; 50]));
+        }
+        engine.receive(Now::default(), flusher, b"FLUSHALL\r\nDBSIZE\r\n");
+        assert_eq!(hear(&mut engine, flusher), (String::new(), false));
+        let requests = b"SET new 1\r\nFLUSHDB\r\nDBSIZE\r\nMULTI\r\nSET a 1\r\nFLUSHALL\r\nEXEC\r\nFLUSHALL ASYNC\r\n";
+        engine.receive(Now::default(), other, requests);
+        let replies = "+OK\r\n+OK\r\n:0\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n+OK\r\n";
+        assert_eq!(hear(&mut engine, other).0, replies);
+        let (mut rounds, mut answer) = (0, String::new());
+        while answer.is_empty() {
+            assert_eq!(engine.next_deadline(), Some(Now::default().mono), "it goes on at once");
+            engine.tick(Now::default());
+            answer = hear(&mut engine, flusher).0;
+            rounds += 1;
+        }
+        assert_eq!((answer.as_str(), engine.keyspace.garbage_len()), ("+OK\r\n:0\r\n", 0));
+        assert!(rounds > 5, "{rounds}");
+    }
+
+    #[test]
+    fn a_great_value_goes_in_slices_and_is_room_for_others() {
+        thread_local!(static USED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+        let mut config = Config::default();
+        config.maxmemory = 1000;
+        let host = Host { used_memory: || USED.replace(USED.get().saturating_sub(500)), ..Host::default() };
+        let mut engine = Engine::new(config, host, 1, Now::default());
+        let id = engine.connect(Now::default(), Peer { local: true, ..Peer::default() });
+        let mut words = vec!["SADD".to_owned(), "s".to_owned()];
+        words.extend((0..20_000).map(|n| format!("member:{n}")));
+        let mut request = Vec::new();
+        crate::resp::encode_command(words.iter().map(String::as_bytes), &mut request);
+        engine.receive(Now::default(), id, &request);
+        engine.receive(Now::default(), id, b"DEL s\r\n");
+        assert_eq!(engine.keyspace.garbage_len(), 1);
+        // Without eviction, it is freed before a write is refused.
+        USED.set(3_000);
+        engine.receive(Now::default(), id, b"SET k v\r\n");
+        assert_eq!(hear(&mut engine, id).0, ":20000\r\n:1\r\n+OK\r\n");
+        USED.set(usize::MAX);
+        engine.receive(Now::default(), id, b"SET k v\r\n");
+        assert_eq!((hear(&mut engine, id).0.get(..4), engine.keyspace.garbage_len()), (Some("-OOM"), 0));
+        assert_eq!(engine.keyspace.stats.lazyfreed, 0, "nobody asked for that");
+    }
+
+    #[test]
+    fn requests_of_http_are_cut_off() {
+        for request in [&b"POST / HTTP/1.1\r\nSET evil 1\r\n"[..], b"host: here\r\nSET evil 1\r\n"] {
+            let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());
+            let id = engine.connect(Now::default(), Peer { local: true, ..Peer::default() });
+            engine.receive(Now::default(), id, b"SET good 1\r\nGET / HTTP/1.1\r\n");
+            engine.receive(Now::default(), id, request);
+            assert_eq!(hear(&mut engine, id), (String::new(), true));
+            assert_eq!(engine.keyspace.dbs[0].table.len(), 1);
+        }
+    }
+
+    #[test]
+    fn who_has_itself_killed_in_a_transaction_hears_no_more() {
+        let mut engine = Engine::new(Config::default(), Host::default(), 1, Now::default());
+        let id = engine.connect(Now::default(), Peer { local: true, ..Peer::default() });
+        engine.receive(Now::default(), id, b"MULTI\r\nCLIENT KILL ID 1 SKIPME no\r\nSET k v\r\nEXEC\r\nPING\r\n");
+        assert_eq!(hear(&mut engine, id).0, "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:1\r\n");
+        assert_eq!(engine.keyspace.dbs[0].table.len(), 1, "it is run all the same");
+    }
+
+    #[test]
+    fn the_query_limit_is_for_what_is_not_a_whole_argument_yet() {
+        let mut config = Config::default();
+        config.client_query_buffer_limit = 1 << 20;
+        let mut engine = Engine::new(config, Host::default(), 1, Now::default());
+        let [many, large] = [(); 2].map(|()| engine.connect(Now::default(), Peer { local: true, ..Peer::default() }));
+        let mut request = b"*2001\r\n$3\r\nDEL\r\n".to_vec();
+        for _ in 0..2000 {
+            request.extend_from_slice(b"$1000\r\n");
+            request.extend_from_slice(&[b'k'; 1000]);
+            request.extend_from_slice(b"\r\n");
+        }
+        request.chunks(10_000).for_each(|piece| engine.receive(Now::default(), many, piece));
+        assert_eq!(hear(&mut engine, many), (":0\r\n".into(), false));
+        engine.receive(Now::default(), large, b"*2\r\n$3\r\nDEL\r\n$3000000\r\n");
+        (0..120).for_each(|_| engine.receive(Now::default(), large, &[b'k'; 10_000]));
+        assert_eq!(hear(&mut engine, large), (String::new(), true));
     }
 
     #[test]

@@ -132,6 +132,11 @@ impl Default for Persistence {
 }
 
 impl Persistence {
+    /// Whether the log has everything up to this offset.
+    pub fn has_stored(&self, offset: u64) -> bool {
+        self.log_enabled && self.stored_offset >= offset
+    }
+
     /// Refuses writes while they could not be made safe.
     pub fn check_writable(&self, config: &Config) -> Result<(), Error> {
         if let Some(reason) = &self.log_error {

@@ -38,6 +38,9 @@ const SPARES: usize = 1024;
 /// All of them together take no more than this.
 const SPARES_BYTES: usize = 4 << 20;
 
+/// The log tells of requests of HTTP once in so long.
+const HTTP_REPORT_MS: u64 = 60_000;
+
 /// What a client that has not said the password yet may leave unread, in bytes.
 const UNAUTHENTICATED_REPLY_BYTES: u64 = 1024;
 
@@ -87,6 +90,9 @@ pub struct Server {
     /// A signal that is to end the process, and has not been followed yet: see
     /// [`Report::Terminate`](super::host::Report::Terminate).
     pub termination: Option<(Option<bool>, bool)>,
+    /// Clients that wait until no more than so much garbage is left, which is when what they have flushed is freed: what
+    /// came last goes first.
+    pub flushing: Vec<(ClientId, usize)>,
     /// What clients wait for the host to do.
     pub awaited: Vec<(Ticket, Awaited)>,
     /// Commands that were slow or large.
@@ -134,6 +140,8 @@ pub struct Server {
     /// Pushes to the current client.
     pub deferred: Reply,
     last_ticket: Ticket,
+    /// When the log has last told of a request of HTTP.
+    http_seen: Option<MonoTime>,
 }
 
 impl Server {
@@ -162,6 +170,7 @@ impl Server {
             census: Census::default(),
             batch: Batch::default(),
             termination: None,
+            flushing: Vec::new(),
             awaited: Vec::new(),
             command_logs: CommandLogs::default(),
             latency: LatencyMonitor::default(),
@@ -185,7 +194,21 @@ impl Server {
             current: None,
             deferred: Reply::new(Protocol::Resp2),
             last_ticket: 0,
+            http_seen: None,
         }
+    }
+
+    /// A request that a browser may have been talked into sending: the connection is closed, and nothing behind it is
+    /// run.
+    pub fn cut_off_http(&mut self, id: ClientId) {
+        let (now, addr) = (self.now.mono, &self.clients[id].peer.addr);
+        if self.http_seen.is_none_or(|seen| now.ms_since(seen) > HTTP_REPORT_MS) {
+            let text =
+                format!("Possible SECURITY ATTACK: a web page may have had {addr} send HTTP (POST or Host:). Closed.");
+            self.http_seen = Some(now);
+            self.log(LogLevel::Warning, text);
+        }
+        self.close_now(id);
     }
 
     /// A number for an ask that is answered by a report.

@@ -226,7 +226,7 @@ impl Keyspace {
         }
         record.ending = true;
         if let Place::Here { value, .. } = std::mem::replace(&mut opened.place, Place::Nowhere) {
-            self.garbage.push(Garbage::Value(value));
+            self.garbage.push(Garbage::Value(value, false));
         }
         false
     }

@@ -350,7 +350,7 @@ impl Keyspace {
         let Some(walk) = &mut self.walk else { return false };
         walk.step_detached(seed, |entry| {
             if entry.free_effort() > 1 {
-                self.garbage.push(Garbage::Value(entry.into_value()));
+                self.garbage.push(Garbage::Value(entry.into_value(), false));
             }
         })
     }

@@ -397,10 +397,11 @@ impl Spec {
     }
 
     /// Whether it only reads or writes keys: it never waits, and what may hinder a client's commands (a
-    /// transaction, a subscription, a pause …) is after it as it was before.
+    /// transaction, a subscription, a pause …) is after it as it was before. What is the server's as a whole may wait.
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.flags & (READONLY | WRITE) != 0
+            && !matches!(self.group, Group::Server)
             && self.flags & (BLOCKING | ADMIN | PUBSUB | NOSCRIPT | PROTECTED | NO_AUTH) == 0
             && self.subcommands.is_empty()
     }

@@ -101,6 +101,7 @@ impl Engine {
         if self.server.config.maxmemory > 0 && !paused {
             eviction::make_room(&mut self.keyspace, &mut self.server);
         }
+        self.answer_flushes();
         self.settle_effects();
         // One that waited for a cancelled walk to end.
         self.start_wanted_snapshot();
@@ -114,7 +115,8 @@ impl Engine {
     /// When periodic work wants to go on.
     pub(super) fn next_periodic(&self) -> MonoTime {
         let clock = &self.server.clock;
-        if clock.busy || (!clock.stopped && !self.keyspace.garbage.is_empty()) {
+        let garbage = !self.keyspace.garbage.is_empty() || !self.server.flushing.is_empty();
+        if clock.busy || (!clock.stopped && garbage) {
             return clock.last_round;
         }
         self.next_period(clock.last_round)
@@ -139,13 +141,21 @@ impl Engine {
         let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.as_deref()) else { return };
         match blocked.cause {
             Cause::Pause => self.release_paused(id),
-            Cause::Stall => self.end_stall(id),
+            Cause::Stall => self.end_work(id),
             _ => self.release(id, |reply| reply.error("ERR the host did not answer in time")),
         }
     }
 
-    /// DEBUG SLEEP is over: it counts as a command that took so long.
-    fn end_stall(&mut self, id: ClientId) {
+    /// Answers those whose flushed keys are freed.
+    fn answer_flushes(&mut self) {
+        let left = self.keyspace.garbage.len();
+        while let Some((id, _)) = self.server.flushing.pop_if(|(_, garbage)| left <= *garbage) {
+            self.end_work(id);
+        }
+    }
+
+    /// What a client has waited for is done: it counts as a command that took so long.
+    fn end_work(&mut self, id: ClientId) {
         let Some(blocked) = self.server.clients.find(id).and_then(|client| client.blocked.clone()) else { return };
         let nanos = self.server.now.mono.nanos.saturating_sub(blocked.since.nanos);
         self.server.record_command(id, commands::table().row(blocked.command), blocked.args.as_args(), nanos, 0);

@@ -32,13 +32,24 @@ impl Server {
 /// Makes a client watch a key of the selected db.
 pub fn watch(keys: &mut Keyspace, client: &mut Client, key: &[u8]) {
     // The key knows its watchers: there are fewer of them than keys that a client may watch.
-    if keys.watch(key, client.handle) {
+    if !client.watch_failed && keys.watch(key, client.handle) {
         client.watched.push((keys.db, key.into()));
     }
 }
 
-/// Makes a client forget all it watches.
+/// Makes a client forget all it watches, and that anything has happened to it.
 pub fn unwatch(keys: &mut Keyspace, client: &mut Client) {
+    forget(keys, client);
+    client.watch_failed = false;
+}
+
+/// Something has happened to what a client watches: it need not watch any more until its transaction is over.
+pub fn fail(keys: &mut Keyspace, client: &mut Client) {
+    forget(keys, client);
+    client.watch_failed = true;
+}
+
+fn forget(keys: &mut Keyspace, client: &mut Client) {
     for (db, key) in client.watched.drain(..) {
         if let Some(watchers) = keys.dbs[db].watched.get_mut(&key) {
             watchers.retain(|it| it.client != client.handle);
@@ -47,5 +58,4 @@ pub fn unwatch(keys: &mut Keyspace, client: &mut Client) {
             }
         }
     }
-    client.watch_failed = false;
 }

@@ -69,6 +69,9 @@ impl Pump {
             }
             Ask::GiveBack { ticket, at_rest } => {
                 self.inbox.rest();
+                if at_rest && let Some(threads) = &mut self.threads {
+                    threads.rest();
+                }
                 // It takes milliseconds where much has just been freed; with much in memory it would be little beside
                 // it.
                 if at_rest && super::memory::used_bytes() < LITTLE_BYTES {

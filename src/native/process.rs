@@ -101,9 +101,11 @@ pub fn resources() -> Resources {
     };
     let unit = if cfg!(target_os = "linux") { 1024 } else { 1 };
     let peak = all.ru_maxrss as u64 * unit;
+    let rss = resident_bytes().unwrap_or(peak);
     Resources {
-        rss: resident_bytes().unwrap_or(peak),
-        committed: memory::committed_bytes(),
+        rss,
+        // What the allocator has given back still counts as committed there.
+        committed: memory::committed_bytes().min(rss),
         peak_rss: peak,
         cpu_user: seconds(all.ru_utime),
         cpu_sys: seconds(all.ru_stime),

@@ -91,16 +91,17 @@ fn is_lazy_flush(call: &Call) -> Result<bool, Error> {
 
 fn flushdb(call: &mut Call) -> Outcome {
     let lazy = is_lazy_flush(call)?;
-    let db = call.keys.db;
-    let keys = call.keys.flush(db, lazy);
+    let (db, garbage) = (call.keys.db, call.keys.garbage.len());
+    let keys = call.keys.flush(db, true);
     count_flushed(call, keys, lazy);
-    call.reply.ok();
+    answer_flush(call, lazy, garbage);
     Ok(())
 }
 
 fn flushall(call: &mut Call) -> Outcome {
     let lazy = is_lazy_flush(call)?;
-    let keys: usize = (0..call.keys.dbs.len()).map(|db| call.keys.flush(db, lazy)).sum();
+    let garbage = call.keys.garbage.len();
+    let keys: usize = (0..call.keys.dbs.len()).map(|db| call.keys.flush(db, true)).sum();
     count_flushed(call, keys, lazy);
     // The snapshot on disk, and one under way, hold what has just been thrown away.
     if call.mode != Mode::Replay {
@@ -109,8 +110,27 @@ fn flushall(call: &mut Call) -> Outcome {
             want(call, SnapshotKind::Rdb, true);
         }
     }
-    call.reply.ok();
+    answer_flush(call, lazy, garbage);
     Ok(())
+}
+
+/// Answers a flush: when all of it is freed, unless that is left to the background. Meanwhile others go on. `garbage`:
+/// how much was waiting to be freed before.
+fn answer_flush(call: &mut Call, lazy: bool, garbage: usize) {
+    if !lazy {
+        let waits = call.may_block() && !call.server.clock.stopped;
+        // A slice of each piece: often that is all.
+        let mut slices = if waits { call.keys.garbage.len() - garbage } else { usize::MAX };
+        while call.keys.garbage.len() > garbage && slices > 0 {
+            call.keys.free_slice();
+            slices -= 1;
+        }
+        if call.keys.garbage.len() > garbage {
+            call.server.flushing.push((call.id, garbage));
+            return call.block_on(Cause::Freeing, MonoTime::NEVER);
+        }
+    }
+    call.reply.ok();
 }
 
 /// Redis frees in the background even what a client flushes synchronously, except in a transaction: such

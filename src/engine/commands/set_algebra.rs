@@ -143,7 +143,7 @@ fn sources<'k>(keys: &'k mut Keyspace, names: Args) -> Result<Vec<Option<&'k Set
 fn common<'k>(sets: &[Option<&'k Set>]) -> impl Iterator<Item = Item<'k>> + use<'k> {
     let mut sets: Vec<&Set> =
         if sets.iter().any(Option::is_none) { Vec::new() } else { sets.iter().copied().flatten().collect() };
-    sets.sort_by_key(|set| set.len());
+    sets.sort_unstable_by_key(|set| set.len());
     let smallest = sets.first().copied();
     let members = smallest.into_iter().flat_map(Set::iter);
     members.filter(move |member| sets[1..].iter().all(|set| set.contains_item(*member)))
@@ -162,7 +162,7 @@ fn visit_difference(sets: &[Option<&Set>], mut visit: impl FnMut(Item)) {
     let by_removal = others.iter().fold(first.len(), |sum, other| sum.saturating_add(other.len()));
     if by_lookup <= by_removal {
         // The largest most probably has it.
-        others.sort_by_key(|other| std::cmp::Reverse(other.len()));
+        others.sort_unstable_by_key(|other| std::cmp::Reverse(other.len()));
         return first.iter().filter(|member| !others.iter().any(|other| other.contains_item(*member))).for_each(visit);
     }
     let mut rest: Set = (*first).clone();

@@ -261,12 +261,13 @@ fn order(keys: &mut Keyspace, elements: Args, request: &Request) -> Result<Vec<u
     }
     let directed = |ordering: Ordering| if request.descending { ordering.reverse() } else { ordering };
     match (request.alpha, request.by) {
-        (true, None) => order.sort_by(|a, b| directed(elements.at(*a).cmp(elements.at(*b)))),
+        (true, None) => order.sort_unstable_by(|a, b| directed(elements.at(*a).cmp(elements.at(*b)))),
         (true, Some(by)) => {
             // An element without a text comes before all that have one.
             let text = |element| by.look_up(keys, element, |value| value.map(|item| item.to_vec()));
             let texts: Vec<Option<Vec<u8>>> = elements.iter().map(text).collect();
-            order.sort_by(|a, b| directed(texts[*a].cmp(&texts[*b])));
+            // Equal texts: the elements stay in their order.
+            order.sort_unstable_by(|a, b| directed(texts[*a].cmp(&texts[*b])).then(a.cmp(b)));
         }
         (false, by) => {
             let scores = scores(keys, elements, by)?;
@@ -275,7 +276,7 @@ fn order(keys: &mut Keyspace, elements: Args, request: &Request) -> Result<Vec<u
                 let ordering = scores[a].partial_cmp(&scores[b]).unwrap_or(Ordering::Equal);
                 ordering.then_with(|| elements.at(a).cmp(elements.at(b)))
             };
-            order.sort_by(|a, b| directed(compare(*a, *b)));
+            order.sort_unstable_by(|a, b| directed(compare(*a, *b)));
         }
     }
     Ok(order)

@@ -97,8 +97,13 @@ fn exec(call: &mut Call) -> Outcome {
             (crate::engine::commands::table().row(*command), *command),
             if call.mode == Mode::Replay { Mode::Replay } else { Mode::Transaction },
         );
+        let (closing, start) = (inner.client().closing, inner.reply.buf.len());
         inner.keys.db = inner.server.clients[inner.id].db;
         dispatch::invoke(&mut inner);
+        // One that has had itself killed hears no more.
+        if closing {
+            call.reply.buf.truncate(start);
+        }
     }
     // What the queued commands did has been counted and propagated one by one.
     call.keys.effects.begin_command();

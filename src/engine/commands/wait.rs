@@ -65,8 +65,7 @@ fn waitaof(call: &mut Call) -> Outcome {
         return Err("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.".into());
     }
     let target = call.client().write_offset;
-    let persistence = &call.server.persistence;
-    let stored = i64::from(persistence.log_enabled && persistence.stored_offset >= target);
+    let stored = i64::from(call.server.persistence.has_stored(target));
     if (stored >= local && replicas == 0) || !call.may_block() {
         call.reply.array(2);
         call.reply.int(stored);

@@ -111,7 +111,7 @@ fn run(call: &mut Call, operation: Operation, purpose: Purpose) -> Outcome {
     let (seed, limits) = (call.keys.rng.next(), call.keys.settings.zset);
     let mut inputs = inputs(call.keys, names, &present, &options.weights);
     if operation != Operation::Difference {
-        inputs.sort_by_key(|input| input.source.len());
+        inputs.sort_unstable_by_key(|input| input.source.len());
     }
     if purpose == Purpose::Count {
         let most = if options.limit == 0 { usize::MAX } else { options.limit };

@@ -31,8 +31,8 @@ const BYTES_PER_REQUEST: usize = 512;
 /// Times that a thread goes to the engine itself in one turn.
 const ROUNDS: usize = 4;
 
-/// Emptied deliveries that are kept.
-const SPARE_DELIVERIES: usize = 16;
+/// Emptied deliveries that are kept. Each takes [`DELIVERY_BYTES`] and more.
+const SPARE_DELIVERIES: usize = 3;
 
 /// A connection and how things stand with it.
 struct Line {
@@ -155,14 +155,26 @@ impl IoThread {
         for slot in parcel.drops.drain(..) {
             self.close(slot);
         }
-        let leave = parcel.leave;
+        let (leave, rest) = (parcel.leave, std::mem::take(&mut parcel.rest));
         let mut returned = std::mem::take(&mut parcel.returned);
         self.parcel = parcel;
         for delivery in returned.drain(..) {
             self.take_back(delivery);
         }
         self.parcel.returned = returned;
+        if rest {
+            self.rest();
+        }
         leave
+    }
+
+    /// Keeps no memory for what may come.
+    fn rest(&mut self) {
+        self.spare = Vec::new();
+        if self.delivery.is_empty() {
+            self.delivery = Delivery { thread: self.number, ..Delivery::default() };
+            self.filled = 0;
+        }
     }
 
     fn line(&mut self, slot: u32) -> Option<&mut Line> {

@@ -116,6 +116,8 @@ pub struct Parcel {
     pub drops: Vec<u32>,
     /// Deliveries that have been dealt with.
     pub returned: Vec<Delivery>,
+    /// Nothing is going on: what is only kept to be used again is to be freed.
+    pub rest: bool,
     /// The thread is to end.
     pub leave: bool,
 }
@@ -124,6 +126,7 @@ impl Parcel {
     /// Whether the thread is to be woken for it.
     pub fn is_urgent(&self) -> bool {
         self.leave
+            || self.rest
             || !self.sends.is_empty()
             || !self.adopted.is_empty()
             || !self.closes.is_empty()
@@ -139,6 +142,7 @@ impl Parcel {
         self.closes.append(&mut other.closes);
         self.drops.append(&mut other.drops);
         self.returned.append(&mut other.returned);
+        self.rest |= std::mem::take(&mut other.rest);
         self.leave |= other.leave;
     }
 }

@@ -421,6 +421,11 @@ impl Threads {
         }
     }
 
+    /// Has every thread free what it only keeps to be used again.
+    pub fn rest(&mut self) {
+        self.workers.iter_mut().for_each(|worker| worker.parcel.rest = true);
+    }
+
     /// Waits until every thread has written what its sockets take, and has ended.
     pub fn leave(&mut self) {
         for worker in &mut self.workers {
