@@ -203,8 +203,10 @@ impl Server {
     pub fn cut_off_http(&mut self, id: ClientId) {
         let (now, addr) = (self.now.mono, &self.clients[id].peer.addr);
         if self.http_seen.is_none_or(|seen| now.ms_since(seen) > HTTP_REPORT_MS) {
-            let text =
-                format!("Possible SECURITY ATTACK: a web page may have had {addr} send HTTP (POST or Host:). Closed.");
+            let text = format!(
+                "Possible SECURITY ATTACK: {addr} has sent a request of HTTP (POST or Host:), as a web page does that \
+                 wants to reach this server through the browser of somebody who may. Its connection is closed."
+            );
             self.http_seen = Some(now);
             self.log(LogLevel::Warning, text);
         }

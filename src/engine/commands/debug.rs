@@ -86,8 +86,7 @@ fn debug(call: &mut Call) -> Outcome {
         let name = name.to_uppercase();
         return Err(Error::new(format!("ERR DEBUG {name} is not supported: this server does not harm itself")));
     }
-    let shown = String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned();
-    Err(Error::new(format!("ERR unknown subcommand or wrong number of arguments for '{shown}'. Try DEBUG HELP.")))
+    Err(Error::subcommand_syntax(call.spec.full_name, word))
 }
 
 // ---- Data ----

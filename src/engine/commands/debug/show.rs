@@ -24,7 +24,7 @@ const DUMP_FRAME: usize = 1 + 2 + 8;
 pub fn object(call: &mut Call) -> Outcome {
     let fast = call.args.len() > 3 && call.word(3, "FAST");
     if call.args.len() > 3 && !fast {
-        return Err(Error::Syntax);
+        return Err(Error::subcommand_syntax(call.spec.full_name, call.args.at(1)));
     }
     let compress = call.server.config.rdbcompression;
     let access = AccessPolicy::new(&call.keys.settings, call.keys.now, true);
