@@ -726,6 +726,57 @@ fn folders_that_cannot_be_used_are_refused() {
 }
 
 #[test]
+fn a_second_server_does_not_write_to_the_log_of_another() {
+    let folder = fresh_folder("two-servers");
+    let first = start(&folder, &LOGGED);
+    let mut client = first.client();
+    do_all(&mut client, &["SET a 1", "BGREWRITEAOF"]);
+    wait_until("the rewrite", || folder.join("appendonlydir/appendonly.aof.2.incr.aof").exists());
+    let files = |folder: &Path| files_in(&folder.join("appendonlydir"));
+    wait_until("the end of the rewrite", || files(&folder).len() == 3);
+    let before = files(&folder);
+    let mut second = Server::spawn(haversack(), folder.clone(), &LOGGED);
+    assert!(!second.wait().success());
+    assert_says(&second.log(), &["Another server is running", "appendonly.aof.2.incr.aof", "--dir"]);
+    // Nor does one that has begun without a log.
+    let late = start(&folder, &NO_SNAPSHOTS);
+    let mut other = late.client();
+    assert_eq!(other.ask("CONFIG SET appendonly yes"), "+OK");
+    wait_until("the refusal of writes", || other.ask("SET b 2").starts_with("-MISCONF"));
+    assert_eq!(other.ask("CONFIG SET appendonly no"), "+OK");
+    assert_eq!(other.ask("SET b 2"), "+OK");
+    assert_eq!(files(&folder), before);
+    do_all(&mut client, &["SET c 3"]);
+    first.kill();
+    assert_eq!(other.ask("CONFIG SET appendonly yes"), "+OK");
+    late.kill();
+    let server = start(&folder, &LOGGED);
+    assert_eq!(server.client().ask("MGET a b c"), r#"["1" (nil) "3"]"#);
+}
+
+#[test]
+fn a_log_whose_folder_is_removed_begins_anew() {
+    for policy in ["always", "everysec"] {
+        let outer = fresh_folder("removed-folder");
+        let folder = outer.join("data");
+        std::fs::create_dir(&folder).expect("a folder");
+        let path = folder.to_str().expect("a plain name");
+        let server = start(&outer, &[&LOGGED, &["--appendfsync", policy, "--dir", path][..]].concat());
+        let mut client = server.client();
+        do_all(&mut client, &["SET a 1"]);
+        std::fs::remove_dir_all(&folder).expect("it is there");
+        // With appendfsync always, this is answered when it is safe again.
+        assert_eq!(client.ask("SET b 2"), "+OK");
+        let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
+        wait_until("a new log", || manifest.exists());
+        wait_until("the end of the refusal of writes", || client.ask("SET c 3") == "+OK");
+        server.kill();
+        let server = start(&outer, &[&LOGGED, &["--dir", path][..]].concat());
+        assert_eq!(server.client().ask("MGET a b c"), r#"["1" "2" "3"]"#);
+    }
+}
+
+#[test]
 fn writes_are_refused_while_snapshots_cannot_be_stored() {
     let folder = fresh_folder("recovery");
     let server = start(&folder, &["--save", "3600 100000", "--dir", "/proc", "--enable-protected-configs", "yes"]);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::engine::config::AppendFsync;
 use crate::engine::time::MonoTime;
 
-use super::disk::DiskFile;
+use super::disk::{Claim, DiskFile};
 use super::room;
 use super::seal::{BEGIN, Chain, End};
 
@@ -62,12 +62,14 @@ pub struct OpenPart {
     pub chain: Chain,
     /// Where the room ends that is laid out behind them, if there is any; nothing if there is to be none any more.
     pub room: Option<u64>,
+    /// No other server is to write to it.
+    _claim: Claim,
 }
 
 impl OpenPart {
     /// A part that ends where its checksums do.
-    pub fn new(file: Arc<dyn DiskFile>, seq: u64, chain: Chain) -> OpenPart {
-        OpenPart { file, seq, chain, room: Some(chain.length()) }
+    pub fn new(file: Arc<dyn DiskFile>, seq: u64, chain: Chain, claim: Claim) -> OpenPart {
+        OpenPart { file, seq, chain, room: Some(chain.length()), _claim: claim }
     }
 
     /// Writes a sealed batch. `lasting`: room is wanted for those that follow.
@@ -397,7 +399,7 @@ impl Appender {
 
     /// Takes the part back that was left, because the next one could not be opened. Its room is cut off.
     pub fn enter_again(&mut self, part: OpenPart) {
-        self.target = Target::Open(OpenPart::new(part.file, part.seq, part.chain));
+        self.target = Target::Open(OpenPart { room: Some(part.chain.length()), ..part });
     }
 
     /// Goes on with this part. What the last one held was made durable before it was opened.
@@ -452,7 +454,7 @@ mod tests {
     fn part(name: &str) -> (PathBuf, OpenPart) {
         let path = std::env::temp_dir().join(format!("haversack-append-{}-{name}", std::process::id()));
         let file = File::create(&path).unwrap();
-        (path, OpenPart::new(Arc::new(file), 1, Chain::default()))
+        (path, OpenPart::new(Arc::new(file), 1, Chain::default(), Arc::new(())))
     }
 
     fn at(ms: u64) -> MonoTime {
@@ -526,7 +528,7 @@ mod tests {
     #[test]
     fn a_failed_write_is_kept_and_a_failed_flush_is_final() {
         let full = Arc::new(File::options().write(true).open("/dev/full").unwrap());
-        let full = OpenPart::new(full, 1, Chain::default());
+        let full = OpenPart::new(full, 1, Chain::default(), Arc::new(()));
         let (path, part) = part("full");
         let mut log = Appender::new(Some(full), 0, AppendFsync::EverySec, at(0));
         log.append(b"abc", at(0));

@@ -6,9 +6,9 @@
 //! flushed, and bytes only once their file is.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ pub trait DiskFile: Send + Sync {
     /// Makes what was written durable.
     ///
     /// # Errors
-    /// What became of the bytes is unknown; asking again would not tell.
+    /// What became of the bytes is unknown; asking again would not tell. Or the file has been removed: nobody would find
+    /// them.
     fn sync(&self) -> io::Result<()>;
 
     /// Cuts the file to this length.
@@ -49,6 +50,9 @@ pub trait DiskFile: Send + Sync {
     }
 }
 
+/// A file is claimed for as long as this is kept.
+pub type Claim = Arc<dyn Send + Sync>;
+
 /// Where files are.
 pub trait Disk: Send + Sync {
     /// Opens a file to write to it as it is; makes it if it is not there.
@@ -62,6 +66,16 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As the system says.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Claims a file: no other process can, until this one lets go of it, or ends. A disk that only one process uses, or
+    /// that knows no claims, grants all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ResourceBusy`]: another process has claimed it. Or as the system says.
+    fn claim(&self, path: &Path) -> io::Result<Claim> {
+        let _ = path;
+        Ok(Arc::new(()))
+    }
 
     /// Opens a file for reading.
     ///
@@ -132,7 +146,11 @@ impl DiskFile for File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.sync_data()?;
+        match self.metadata()?.nlink() {
+            0 => Err(io::Error::new(ErrorKind::NotFound, "the file has been removed")),
+            _ => Ok(()),
+        }
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {
@@ -147,6 +165,15 @@ impl Disk for System {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(File::create(path)?))
+    }
+
+    fn claim(&self, path: &Path) -> io::Result<Claim> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(ErrorKind::ResourceBusy.into()),
+            // A file system without locks: nothing can be known.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Arc::new(file)),
+        }
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {

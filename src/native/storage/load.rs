@@ -26,7 +26,7 @@ use crate::rdb::{Ahead, Aux, Format, Sum, Writer};
 
 use super::append::OpenPart;
 use super::check::{self, Checker, Found, Stop};
-use super::disk::{Disk, SharedDisk};
+use super::disk::{Claim, Disk, SharedDisk};
 use super::manifest::{self, Manifest, Part};
 use super::mend::{self, Mended};
 use super::pieces::{Piece, Pieces};
@@ -36,6 +36,9 @@ use super::{current_dir, log_place};
 
 /// How long the engine loads before clients are looked after.
 const SLICE: Duration = Duration::from_millis(1);
+
+/// How long to wait for another server to let go of the log.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A log that is open for appending.
 pub struct OpenLog {
@@ -61,11 +64,18 @@ pub(super) struct Source {
     pub base: bool,
 }
 
+/// A log that is this server's: where it is, its files, and the claim to the last part.
+struct Ours {
+    place: LogPlace,
+    manifest: Manifest,
+    claim: Option<Claim>,
+}
+
 /// What is to be loaded.
 pub struct Plan {
     sources: Vec<Source>,
     /// The log to go on with, unless it is off.
-    log: Option<(LogPlace, Manifest)>,
+    log: Option<Ours>,
     /// Nothing is changed on the disk.
     look_only: bool,
     /// What is later than this is not wanted.
@@ -124,7 +134,9 @@ pub fn plan(disk: &dyn Disk, config: &Config) -> Result<Plan, String> {
             in_words(&error)
         )
     })?;
-    let manifest = match read_manifest(disk, &place)? {
+    let known = read_manifest(disk, &place)?;
+    let claim = known.as_ref().map(|manifest| claim_last(disk, &place, manifest)).transpose()?.flatten();
+    let manifest = match known {
         Some(manifest) => {
             finish_upgrade(disk, &place, &manifest)?;
             if !manifest.sealed {
@@ -139,7 +151,30 @@ pub fn plan(disk: &dyn Disk, config: &Config) -> Result<Plan, String> {
         }
     };
     let sources = sources_of(disk, &place, &manifest)?;
-    Ok(Plan { sources, log: Some((place, manifest)), look_only: false, until })
+    Ok(Plan { sources, log: Some(Ours { place, manifest, claim }), look_only: false, until })
+}
+
+/// Claims the last part of the log for this server. One that has just been killed may need a moment to let go of it.
+///
+/// # Errors
+/// In words: another server writes to it.
+fn claim_last(disk: &dyn Disk, place: &LogPlace, manifest: &Manifest) -> Result<Option<Claim>, String> {
+    let Some(path) = manifest.parts.last().map(|part| place.dir.join(&part.name)) else { return Ok(None) };
+    let began = Instant::now();
+    loop {
+        match disk.claim(&path) {
+            Ok(claim) => return Ok(Some(claim)),
+            Err(error) if error.kind() != ErrorKind::ResourceBusy => return Ok(None),
+            Err(_) if began.elapsed() < CLAIM_PATIENCE => std::thread::sleep(CLAIM_PATIENCE / 20),
+            Err(_) => {
+                return Err(format!(
+                    "Another server is running that writes to {}. Stop it, or give this one a data folder of its own \
+                     with --dir.",
+                    path.display()
+                ));
+            }
+        }
+    }
 }
 
 /// The last snapshot as it is on the disk, to be loaded again.
@@ -303,7 +338,7 @@ pub struct Loader {
     checker: Option<Checker>,
     begun: bool,
     from_log: bool,
-    log: Option<(LogPlace, Manifest)>,
+    log: Option<Ours>,
     look_only: bool,
     until: Option<i64>,
     /// Something later than wanted has been met.
@@ -554,26 +589,27 @@ impl Loader {
             let (_, last) = self.stamps.ok_or_else(|| mend::no_stamps(until))?;
             log::notice(&format!("The log ends before the unix time {until}, about {last}: all of it is loaded."));
         }
-        let Some((place, manifest)) = self.log.take() else { return Ok(Progress::Done(None)) };
+        let Some(Ours { place, manifest, claim }) = self.log.take() else { return Ok(Progress::Done(None)) };
         let disk = &*self.disk;
         if self.later {
             let manifest = mend::keep_for_later(disk, &place, manifest)?;
             return Ok(Progress::Done(Some(Box::new(OpenLog { place, manifest, part: None, bytes: 0 }))));
         }
         let found = self.found.filter(Found::is_followed);
-        open_last(disk, place, manifest, self.total, found, self.before).map(|log| Progress::Done(Some(Box::new(log))))
+        let ours = Ours { place, manifest, claim };
+        open_last(disk, ours, self.total, found, self.before).map(|log| Progress::Done(Some(Box::new(log))))
     }
 }
 
 /// Opens the last part for appending; makes one if there is none.
 fn open_last(
     disk: &dyn Disk,
-    place: LogPlace,
-    mut manifest: Manifest,
+    ours: Ours,
     bytes: u64,
     found: Option<Found>,
     before: Option<End>,
 ) -> Result<OpenLog, String> {
+    let Ours { place, mut manifest, claim } = ours;
     let known = manifest.parts.last().filter(|_| found.is_some()).cloned();
     let room = found.map_or(0, |found| found.room);
     let part = known.clone().unwrap_or_else(|| {
@@ -581,7 +617,12 @@ fn open_last(
         Part { name, seq: manifest.last_part() }
     });
     let mut open = || -> io::Result<OpenPart> {
-        let file = disk.edit(&place.dir.join(&part.name))?;
+        let path = place.dir.join(&part.name);
+        let file = disk.edit(&path)?;
+        let claim = match claim.clone().filter(|_| known.is_some()) {
+            Some(claim) => claim,
+            None => disk.claim(&path)?,
+        };
         let mut chain = found.filter(|_| known.is_some()).map_or(Chain::default(), |found| found.chain);
         let mut line = Vec::new();
         if chain.length() == 0 {
@@ -611,7 +652,7 @@ fn open_last(
             }
             manifest.store(disk, &place.dir, &place.prefix)?;
         }
-        Ok(OpenPart::new(file, part.seq, chain))
+        Ok(OpenPart::new(file, part.seq, chain, claim))
     };
     let part = open().map_err(|error| {
         format!(

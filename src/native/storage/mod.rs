@@ -26,7 +26,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
@@ -86,6 +86,8 @@ struct Log {
     /// No manifest names the part yet, and none does before the base that it builds upon is stored: the log has
     /// just been switched on, or it begins anew behind a part that cannot be trusted.
     fresh: bool,
+    /// What is on the disk is not of this run, where the log was just switched on: another server may be writing to it.
+    found: bool,
     /// Nothing can be stored now, and the engine knows.
     failing: bool,
     /// Since when.
@@ -108,6 +110,7 @@ impl Log {
             opening: false,
             left: None,
             fresh,
+            found: false,
             failing: false,
             failing_since: MonoTime::default(),
             just_failed: false,
@@ -498,10 +501,14 @@ impl Storage {
         let policy = config.appendfsync;
         let place = log_place(config);
         let log = self.log.get_or_insert_with(|| {
-            let manifest = load::read_manifest(&*self.disk, &place).ok().flatten().unwrap_or_default();
             let appender = Appender::new(None, at, policy, now.mono);
-            Log::new(place, manifest, appender, true)
+            Log { found: true, ..Log::new(place, Manifest::default(), appender, true) }
         });
+        let mut there = None;
+        if log.found {
+            log.manifest = load::read_manifest(&*self.disk, &log.place).ok().flatten().unwrap_or_default();
+            there = log.manifest.parts.last().map(|part| log.place.dir.join(&part.name));
+        }
         let flushed = log.appender.flush(now.mono, true);
         if flushed.is_err() {
             // What could not be written will be in the base; behind it, it would be done twice.
@@ -517,7 +524,7 @@ impl Storage {
         let seq = log.manifest.last_part();
         let listed = (!log.fresh).then(|| log.manifest.clone());
         let (old, place) = (log.left.as_ref().map(|part| part.file.clone()), log.place.clone());
-        self.worker.submit(Job::Switch { old, end, place, name, seq, listed });
+        self.worker.submit(Job::Switch { old, end, place, name, seq, listed, there });
         if let Err(trouble) = flushed {
             self.complain(engine, now, trouble);
         }
@@ -732,6 +739,7 @@ impl Storage {
         log.opening = false;
         let SwitchError { error, go_back } = match result {
             Ok(part) => {
+                log.found = false;
                 log.appender.enter(part);
                 return self.tell_synced(engine, now);
             }
@@ -786,7 +794,13 @@ pub fn log_place(config: &Config) -> LogPlace {
     }
 }
 
-/// The data folder.
+/// The data folder. One that has been removed keeps its name, and is the data folder again when it is made again.
 pub fn current_dir() -> PathBuf {
-    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
+    static LAST: Mutex<PathBuf> = Mutex::new(PathBuf::new());
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    match std::env::current_dir() {
+        Ok(dir) => last.clone_from(&dir),
+        Err(_) => drop(std::env::set_current_dir(&*last)),
+    }
+    last.clone()
 }

@@ -4,7 +4,7 @@
 //! be stored before anything else is served. Redis' counterparts: `bio.c` and the forked child.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
@@ -104,6 +104,8 @@ pub enum Job {
         seq: u64,
         /// The manifest that names it.
         listed: Option<Manifest>,
+        /// The last part that is there, where the log is just switched on: another server may be writing to it.
+        there: Option<PathBuf>,
     },
     /// Something else with a result.
     Run(Ticket, Errand),
@@ -378,11 +380,12 @@ impl Bench {
                 let _ = close();
                 None
             }
-            Job::Switch { old, end, place, name, seq, listed } => {
+            Job::Switch { old, end, place, name, seq, listed, there } => {
                 let known = |old: &Arc<dyn DiskFile>| self.distrusted.as_ref().is_some_and(|bad| Arc::ptr_eq(bad, old));
                 let switched = match old.as_ref().is_some_and(known) {
                     true => Err(SwitchError { error: io::Error::other("an earlier flush failed"), go_back: false }),
-                    false => switch(&*self.disk, old, end, &place, &name, seq, listed),
+                    false => check_claim(&*self.disk, there)
+                        .and_then(|()| switch(&*self.disk, old, end, &place, &name, seq, listed)),
                 };
                 self.partless = switched.is_err();
                 Some(Event::Switched(switched))
@@ -466,6 +469,17 @@ fn finish(mut snapshot: Snapshot, destination: Destination) -> io::Result<()> {
     }
 }
 
+/// Whether the log that is there is nobody else's.
+fn check_claim(disk: &dyn Disk, there: Option<PathBuf>) -> Result<(), SwitchError> {
+    match there.map(|path| disk.claim(&path)) {
+        Some(Err(error)) if error.kind() == ErrorKind::ResourceBusy => {
+            let error = io::Error::new(error.kind(), "another server is running that writes to this log");
+            Err(SwitchError { error, go_back: true })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn switch(
     disk: &dyn Disk,
     old: Option<Arc<dyn DiskFile>>,
@@ -483,13 +497,15 @@ fn switch(
     let open = || {
         disk.make_folder(&place.dir)?;
         // One that is there was left by a rewrite that never came into a manifest.
-        let file = disk.create(&place.dir.join(name))?;
+        let path = place.dir.join(name);
+        let file = disk.create(&path)?;
+        let claim = disk.claim(&path)?;
         let mut head = Vec::new();
         let chain = Chain::begin(seq, false, end, &mut head);
         file.write_all(&head, 0)?;
         file.sync()?;
         disk.sync_folder(&place.dir)?;
-        Ok(OpenPart::new(file, seq, chain))
+        Ok(OpenPart::new(file, seq, chain, claim))
     };
     let part = open().map_err(|error| SwitchError { error, go_back: true })?;
     if let Some(manifest) = listed {
