@@ -742,7 +742,8 @@ fn a_second_server_does_not_write_to_the_log_of_another() {
     let late = start(&folder, &NO_SNAPSHOTS);
     let mut other = late.client();
     assert_eq!(other.ask("CONFIG SET appendonly yes"), "+OK");
-    wait_until("the refusal of writes", || other.ask("SET b 2").starts_with("-MISCONF"));
+    wait_until("the failure", || info(&mut other).contains("aof_last_write_status:err"));
+    assert!(other.ask("SET b 2").starts_with("-MISCONF"));
     assert_eq!(other.ask("CONFIG SET appendonly no"), "+OK");
     assert_eq!(other.ask("SET b 2"), "+OK");
     assert_eq!(files(&folder), before);
@@ -766,10 +767,10 @@ fn a_log_whose_folder_is_removed_begins_anew() {
         do_all(&mut client, &["SET a 1"]);
         std::fs::remove_dir_all(&folder).expect("it is there");
         // With appendfsync always, this is answered when it is safe again.
-        assert_eq!(client.ask("SET b 2"), "+OK");
+        wait_until("a write", || server.client().ask("SET b 2") == "+OK");
         let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
         wait_until("a new log", || manifest.exists());
-        wait_until("the end of the refusal of writes", || client.ask("SET c 3") == "+OK");
+        wait_until("the end of the refusal of writes", || server.client().ask("SET c 3") == "+OK");
         server.kill();
         let server = start(&outer, &[&LOGGED, &["--dir", path][..]].concat());
         assert_eq!(server.client().ask("MGET a b c"), r#"["1" "2" "3"]"#);

@@ -146,11 +146,7 @@ impl DiskFile for File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()?;
-        match self.metadata()?.nlink() {
-            0 => Err(io::Error::new(ErrorKind::NotFound, "the file has been removed")),
-            _ => Ok(()),
-        }
+        self.sync_data()
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {
@@ -158,13 +154,42 @@ impl DiskFile for File {
     }
 }
 
+/// A file that has a name: nobody would find what is written to it when that is gone.
+struct Named(File);
+
+impl DiskFile for Named {
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        DiskFile::write(&self.0, bytes, at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()?;
+        match self.0.metadata()?.nlink() {
+            0 => Err(io::Error::new(ErrorKind::NotFound, "the file has been removed")),
+            _ => Ok(()),
+        }
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.0.cut(length)
+    }
+}
+
+/// A file that has just been opened. There are file systems that count no names.
+fn named(file: File) -> io::Result<Arc<dyn DiskFile>> {
+    Ok(match file.metadata()?.nlink() {
+        0 => Arc::new(file),
+        _ => Arc::new(Named(file)),
+    })
+}
+
 impl Disk for System {
     fn edit(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().write(true).create(true).truncate(false).open(path)?))
+        named(OpenOptions::new().write(true).create(true).truncate(false).open(path)?)
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(File::create(path)?))
+        named(File::create(path)?)
     }
 
     fn claim(&self, path: &Path) -> io::Result<Claim> {
